@@ -1,0 +1,132 @@
+//! The best k of many: bounded selection under a total order, so that the outcome does not depend on the
+//! order of arrival, and partial results merge to the whole.
+
+use std::cmp::Ordering;
+
+/// A row and its distance. Ordered by distance, then row: a total order, nearest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    /// The distance; smaller is nearer.
+    pub distance: f32,
+    /// The row.
+    pub row: u32,
+}
+
+impl Ord for Hit {
+    #[inline(always)]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.distance.total_cmp(&other.distance).then(self.row.cmp(&other.row))
+    }
+}
+
+impl PartialOrd for Hit {
+    #[inline(always)]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Hit {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Hit {}
+
+/// The k least hits seen.
+#[derive(Clone, Debug)]
+pub struct TopK {
+    k: usize,
+    /// A max-heap: the worst kept hit is on top.
+    heap: std::collections::BinaryHeap<Hit>,
+}
+
+impl TopK {
+    /// Keeps at most `k` hits.
+    pub fn new(k: usize) -> Self {
+        // A huge k is legal (all rows); room is made as hits come.
+        Self { k, heap: std::collections::BinaryHeap::with_capacity(k.min(1024)) }
+    }
+
+    /// No hit farther than this can still enter; one at this distance may, by its row.
+    #[inline(always)]
+    pub fn bound(&self) -> f32 {
+        match self.heap.peek() {
+            Some(worst) if self.heap.len() >= self.k => worst.distance,
+            None if self.k == 0 => f32::NEG_INFINITY,
+            _ => f32::INFINITY,
+        }
+    }
+
+    /// Offers a hit.
+    #[inline(always)]
+    pub fn push(&mut self, hit: Hit) {
+        if self.heap.len() < self.k {
+            self.heap.push(hit);
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && hit < *worst
+        {
+            *worst = hit;
+        }
+    }
+
+    /// Takes in all hits of another selection.
+    pub fn merge(&mut self, other: TopK) {
+        for hit in other.heap {
+            self.push(hit);
+        }
+    }
+
+    /// The kept hits, nearest first.
+    pub fn into_sorted(self) -> Vec<Hit> {
+        self.heap.into_sorted_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hits() -> impl Strategy<Value = Vec<Hit>> {
+        // Few distinct distances, so that ties are common.
+        prop::collection::vec((0..20_i8).prop_map(f32::from), 0..200).prop_map(|distances| {
+            let rows = 0_u32..;
+            distances.into_iter().zip(rows).map(|(distance, row)| Hit { distance, row }).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn selects_what_sorting_would(hits in hits(), k in 0_usize..50, seed in any::<u64>()) {
+            let mut expected = hits.clone();
+            expected.sort();
+            expected.truncate(k);
+            let mut shuffled = hits;
+            let n = shuffled.len().max(1);
+            shuffled.rotate_left(seed as usize % n);
+            let (left, right) = shuffled.split_at(shuffled.len() / 2);
+            let mut top = TopK::new(k);
+            let mut rest = TopK::new(k);
+            left.iter().for_each(|&hit| top.push(hit));
+            right.iter().for_each(|&hit| rest.push(hit));
+            top.merge(rest);
+            prop_assert_eq!(top.into_sorted(), expected);
+        }
+    }
+
+    #[test]
+    fn the_bound_is_the_kth_distance() {
+        let mut top = TopK::new(2);
+        assert_eq!(top.bound(), f32::INFINITY);
+        top.push(Hit { distance: 3.0, row: 0 });
+        assert_eq!(top.bound(), f32::INFINITY);
+        top.push(Hit { distance: 1.0, row: 1 });
+        assert_eq!(top.bound(), 3.0);
+        top.push(Hit { distance: 2.0, row: 2 });
+        assert_eq!(top.bound(), 2.0);
+        assert_eq!(TopK::new(0).bound(), f32::NEG_INFINITY);
+    }
+}

@@ -1,0 +1,226 @@
+//! Kernels and the processor level they run at.
+//!
+//! A [`Level`] is detected once (or forced by `COUNTERPOINT_SIMD`) and is a proof: it can only be made for
+//! features this processor has. [`run`] executes a [`Work`] under one level's features, so that a whole search
+//! loop (not only its innermost kernel) is compiled for them. Inside, the [`Simd`] token passed to
+//! [`Work::run`] gives the kernels, without further detection.
+//!
+//! | family | operation | exactness across levels |
+//! |---|---|---|
+//! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold | within a derived bound |
+//! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums bit-exact |
+//!
+//! Each family is a folder: `mod.rs` (layouts, the argument for ranges), `scalar.rs` (the reference twin and
+//! the fallback), `avx2.rs`, `avx512.rs`, `neon.rs`.
+//!
+//! **Shapes.** Every block kernel works on a *group* of [`GROUP`] rows and a *tile* of at most [`TILE`]
+//! queries. On AVX-512 that is 4 registers of rows × 6 queries = 24 accumulators, 4 row registers and 1
+//! broadcast: 29 of 32 registers, 24 multiply-adds for 10 loads. A 64-row survivor set is one `u64`.
+
+pub mod f32;
+pub mod int8;
+mod level;
+
+pub use level::{Level, LevelError};
+
+/// Rows of one group: what a block kernel scans at once. A survivor set of a group is a `u64`.
+pub const GROUP: usize = 64;
+/// Queries of one tile: what a block kernel scores against a group at once.
+pub const TILE: usize = 6;
+
+/// A computation to run under one level's instruction set.
+///
+/// Mark the implementation of `run` `#[inline(always)]`: only then is its body compiled with the level's
+/// features. Closures handed to other threads do not inherit them; call [`run`] inside the thread.
+pub trait Work {
+    /// What the computation gives.
+    type Output;
+    /// Runs with the kernels of `simd`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `work` compiled for the features of `level`.
+#[inline]
+pub fn run<W: Work>(level: Level, work: W) -> W::Output {
+    match level.kind() {
+        level::Kind::Scalar => work.run(Scalar(())),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Level` of this kind is only made after its features were detected (level.rs, Check 1).
+        level::Kind::Avx2 => unsafe { run_avx2(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        level::Kind::Avx512 => unsafe { run_avx512(work) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        level::Kind::Neon => unsafe { run_neon(work) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+fn run_avx2<W: Work>(work: W) -> W::Output {
+    work.run(Avx2(()))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
+)]
+fn run_avx512<W: Work>(work: W) -> W::Output {
+    work.run(Avx512(()))
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod")]
+fn run_neon<W: Work>(work: W) -> W::Output {
+    work.run(Neon(()))
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The kernels of one level. Holding a value proves that the processor has the level's features.
+pub trait Simd: Copy + Send + Sync + sealed::Sealed {
+    /// The level's name, as `COUNTERPOINT_SIMD` spells it.
+    const NAME: &'static str;
+
+    /// Inner product of two slices of equal length. See [`f32::dot_error`] for the bound on its rounding.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn dot(self, a: &[f32], b: &[f32]) -> f32;
+
+    /// Squared Euclidean distance of two slices of equal length, summed from differences (no cancellation).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn squared_l2(self, a: &[f32], b: &[f32]) -> f32;
+
+    /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
+    /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
+    fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
+
+    /// Rows of `group` that pass for each query of `tile`: bit `r` of entry `i` is set iff not
+    /// `scale[r] * (alpha[i] * dot(i, r) + beta[i]) + bias[r] * gamma[i] - offset[r] < limit[i]`,
+    /// where `dot` is the exact integer sum of code × query.
+    fn int8_survivors(
+        self,
+        group: int8::Group<'_>,
+        rows: &int8::RowTerms,
+        tile: &int8::Tile,
+        terms: &int8::QueryTerms,
+    ) -> [u64; TILE];
+
+    /// Exact integer sums of code × plane for all rows of a group.
+    fn int8_dots(self, group: int8::Group<'_>, plane: &int8::Plane) -> [i32; GROUP];
+}
+
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident, $module:ident, $level:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name(());
+
+        impl sealed::Sealed for $name {}
+
+        impl Simd for $name {
+            const NAME: &'static str = $level;
+
+            #[inline(always)]
+            fn dot(self, a: &[f32], b: &[f32]) -> f32 {
+                assert_eq!(a.len(), b.len(), "dot: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { f32::$module::dot(a, b) }
+            }
+
+            #[inline(always)]
+            fn squared_l2(self, a: &[f32], b: &[f32]) -> f32 {
+                assert_eq!(a.len(), b.len(), "squared_l2: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { f32::$module::squared_l2(a, b) }
+            }
+
+            #[inline(always)]
+            fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE] {
+                let view = f32::View::checked(panel, tile);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match tile.queries() {
+                        1 => f32::$module::survivors::<1>(view, limits),
+                        2 => f32::$module::survivors::<2>(view, limits),
+                        3 => f32::$module::survivors::<3>(view, limits),
+                        4 => f32::$module::survivors::<4>(view, limits),
+                        5 => f32::$module::survivors::<5>(view, limits),
+                        _ => f32::$module::survivors::<6>(view, limits),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn int8_survivors(
+                self,
+                group: int8::Group<'_>,
+                rows: &int8::RowTerms,
+                tile: &int8::Tile,
+                terms: &int8::QueryTerms,
+            ) -> [u64; TILE] {
+                let view = int8::View::checked(group, tile);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match (group.bits(), tile.queries()) {
+                        (int8::Bits::Eight, 1) => int8::$module::survivors::<8, 1>(view, rows, terms),
+                        (int8::Bits::Eight, 2) => int8::$module::survivors::<8, 2>(view, rows, terms),
+                        (int8::Bits::Eight, 3) => int8::$module::survivors::<8, 3>(view, rows, terms),
+                        (int8::Bits::Eight, 4) => int8::$module::survivors::<8, 4>(view, rows, terms),
+                        (int8::Bits::Eight, 5) => int8::$module::survivors::<8, 5>(view, rows, terms),
+                        (int8::Bits::Eight, _) => int8::$module::survivors::<8, 6>(view, rows, terms),
+                        (int8::Bits::Four, 1) => int8::$module::survivors::<4, 1>(view, rows, terms),
+                        (int8::Bits::Four, 2) => int8::$module::survivors::<4, 2>(view, rows, terms),
+                        (int8::Bits::Four, 3) => int8::$module::survivors::<4, 3>(view, rows, terms),
+                        (int8::Bits::Four, 4) => int8::$module::survivors::<4, 4>(view, rows, terms),
+                        (int8::Bits::Four, 5) => int8::$module::survivors::<4, 5>(view, rows, terms),
+                        (int8::Bits::Four, _) => int8::$module::survivors::<4, 6>(view, rows, terms),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn int8_dots(self, group: int8::Group<'_>, plane: &int8::Plane) -> [i32; GROUP] {
+                let view = int8::PlaneView::checked(group, plane);
+                // SAFETY: `self` proves the features; the lengths by the checks in `PlaneView::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match group.bits() {
+                        int8::Bits::Eight => int8::$module::dots::<8>(view),
+                        int8::Bits::Four => int8::$module::dots::<4>(view),
+                    }
+                }
+            }
+        }
+    };
+}
+
+token!(
+    /// No instruction set beyond the target's own: the reference twin, and the fallback.
+    Scalar, scalar, "scalar"
+);
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// AVX2 with FMA and F16C.
+    Avx2, avx2, "avx2"
+);
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// AVX-512 F, BW, DQ, VL, VNNI and VBMI.
+    Avx512, avx512, "avx512"
+);
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// NEON with the dot-product extension.
+    Neon, neon, "neon"
+);

@@ -1,0 +1,489 @@
+//! An index whose rows stand alone: the verbs once, for every method that stores row after row.
+//!
+//! A [`Store`] holds encoded rows and what was learned; [`Table`] adds ids and the transactions: new rows are
+//! encoded aside (a store of their own), every check is made, and only then are they moved in. Removal moves
+//! the last row into the gap, so rows stay dense and a removal costs one row.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::file::{Contents, Document, FormatError, SaveError, TensorView};
+use crate::ids::{IdError, Ids};
+use crate::index::{
+    AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
+};
+use crate::metric::Metric;
+use crate::scan::{Hits, Masks};
+use crate::select::{Hit, TopK};
+use crate::simd::{GROUP, Simd, Work, run};
+use crate::threads::{Cancelled, Control};
+use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
+
+/// Encoded rows and what was learned to encode them.
+pub trait Store: Clone + Send + Sync + Sized + 'static {
+    /// The method's name, in files and in Python.
+    const METHOD: &'static str;
+
+    /// The metric.
+    fn metric(&self) -> Metric;
+
+    /// The dimension; `None` until something was learned.
+    fn dim(&self) -> Option<usize>;
+
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the method can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The same parameters, nothing learned, no rows.
+    fn blank(&self) -> Self;
+
+    /// Learns from `rows` (of legal shape): the same parameters, no rows. Values are checked as they are read.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
+
+    /// Encodes `rows` (of this dimension) aside, with what was learned: a store of only these rows. Values are
+    /// checked as they are read.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
+
+    /// Makes room for `more` rows, to be written by [`Store::copy_row`].
+    fn grow(&mut self, more: usize);
+
+    /// Copies row `from` of `other`, encoded by this store, over row `to`.
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize);
+
+    /// Removes a row, moving the last row into its place.
+    fn swap_remove(&mut self, row: usize);
+
+    /// The best `options.k` rows for each query; the filter of `options` is in `masks`.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    fn search(
+        &self,
+        queries: &dyn RowSource,
+        options: &SearchOptions<'_>,
+        masks: &Masks,
+        control: &Control,
+    ) -> Result<Hits, SearchError>;
+
+    /// Checks the knobs of a call, also where there is nothing to search.
+    ///
+    /// # Errors
+    /// [`SearchError::Knob`].
+    fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError>;
+
+    /// Writes the vector of a row, as well as it is known, to `out` (of `dim` values).
+    ///
+    /// # Errors
+    /// [`ReconstructError::Unsupported`].
+    fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError>;
+
+    /// Gives spare memory back.
+    fn shrink_to_fit(&mut self);
+
+    /// The method's own parameters, as a file holds them.
+    fn params(&self) -> Map<String, Value>;
+
+    /// The tensors of a file.
+    fn tensors(&self) -> Vec<TensorView<'_>>;
+
+    /// Takes a store of `rows` rows out of a file: the one validated constructor.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    fn take(
+        contents: &mut Contents,
+        metric: Metric,
+        dim: Option<usize>,
+        rows: usize,
+    ) -> Result<Self, FormatError>;
+
+    /// Checks what [`Store::take`] would check.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    fn check(&self) -> Result<(), FormatError>;
+
+    /// Figures beyond the common ones, for people.
+    fn stats(&self) -> Map<String, Value>;
+}
+
+/// A [`Store`] with ids: an index.
+#[derive(Clone)]
+pub struct Table<S> {
+    store: S,
+    ids: Ids,
+}
+
+impl<S: Store> Table<S> {
+    /// An index over a store without rows.
+    pub fn over(store: S) -> Self {
+        Self { store, ids: Ids::default() }
+    }
+
+    /// The rows.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Makes an index from a file's contents.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn load(mut contents: Contents) -> Result<Box<dyn AnnIndex>, FormatError> {
+        let metric = contents.param_str("metric")?;
+        let metric: Metric =
+            metric.parse().map_err(|_| FormatError::content("metric", "l2, ip or cosine", metric))?;
+        let dim = contents.param_usize("dim")?;
+        let rows = contents.param_usize("rows")?;
+        let sequential = contents.param_bool("sequential_ids")?;
+        let next = contents.param_usize("next_id")?;
+        if dim > crate::vectors::MAX_DIM || (dim == 0 && rows > 0) {
+            return Err(FormatError::content("dim", "1 to 65536, or 0 without rows", dim));
+        }
+        if rows > crate::vectors::MAX_ROWS {
+            return Err(FormatError::content("rows", "at most 4294967295", rows));
+        }
+        // One past the largest id stands for "none left".
+        let next = match i64::try_from(next) {
+            Ok(next) => Some(next),
+            Err(_) if next as u64 == 1 << 63 => None,
+            Err(_) => return Err(FormatError::content("next_id", "at most 2^63", next)),
+        };
+        let ids = Ids::take(&mut contents, rows, sequential, next)?;
+        let store = S::take(&mut contents, metric, (dim > 0).then_some(dim), rows)?;
+        contents.finish()?;
+        Ok(Box::new(Self { store, ids }))
+    }
+
+    /// Encodes rows aside: with what is learned, or learning it first where nothing is.
+    fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<S, AddError> {
+        check_shape(rows, self.store.dim())?;
+        let total = self.store.len() + rows.len();
+        if total > crate::vectors::MAX_ROWS {
+            return Err(InputError::TooMany { got: total }.into());
+        }
+        let encoded = match self.store.dim() {
+            Some(_) => self.store.encode(rows, control)?,
+            None => self.store.learn(rows, control)?.encode(rows, control)?,
+        };
+        control.check()?;
+        Ok(encoded)
+    }
+
+    /// Moves rows `from` of `other` in at the end.
+    fn append(&mut self, other: S, from: impl ExactSizeIterator<Item = usize>) {
+        if self.store.is_empty() && from.len() == other.len() {
+            self.store = other;
+            return;
+        }
+        let first = self.store.len();
+        self.store.grow(from.len());
+        for (to, from) in from.enumerate() {
+            self.store.copy_row(first + to, &other, from);
+        }
+    }
+}
+
+impl<S: Store> AnnIndex for Table<S> {
+    fn method(&self) -> &'static str {
+        S::METHOD
+    }
+
+    fn metric(&self) -> Metric {
+        self.store.metric()
+    }
+
+    fn dim(&self) -> Option<usize> {
+        self.store.dim()
+    }
+
+    fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn blank(&self) -> Box<dyn AnnIndex> {
+        Box::new(Self::over(self.store.blank()))
+    }
+
+    fn boxed_clone(&self) -> Box<dyn AnnIndex> {
+        Box::new(self.clone())
+    }
+
+    fn fit(&mut self, rows: &dyn RowSource, ids: Option<&[i64]>, control: &Control) -> Result<(), AddError> {
+        let mut fresh = Self::over(self.store.blank());
+        let new = fresh.ids.assign(rows.len(), ids)?;
+        fresh.store = fresh.encode(rows, control)?;
+        fresh.ids.append(new);
+        *self = fresh;
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        rows: &dyn RowSource,
+        ids: Option<&[i64]>,
+        control: &Control,
+    ) -> Result<Vec<i64>, AddError> {
+        let new = self.ids.assign(rows.len(), ids)?;
+        let encoded = self.encode(rows, control)?;
+        let added = new.to_vec();
+        self.append(encoded, 0..rows.len());
+        self.ids.append(new);
+        Ok(added)
+    }
+
+    fn upsert(&mut self, rows: &dyn RowSource, ids: &[i64], control: &Control) -> Result<(), AddError> {
+        if ids.len() != rows.len() {
+            return Err(IdError::Count { expected: rows.len(), got: ids.len() }.into());
+        }
+        let mut seen = HashSet::with_capacity(ids.len());
+        if let Some(&id) = ids.iter().find(|&&id| !seen.insert(id)) {
+            return Err(IdError::Repeated { id }.into());
+        }
+        let old: Vec<Option<u32>> = ids.iter().map(|&id| self.ids.row(id)).collect();
+        let added: Vec<usize> = (0..ids.len()).filter(|&i| old[i].is_none()).collect();
+        let added_ids: Vec<i64> = added.iter().map(|&i| ids[i]).collect();
+        let new = self.ids.assign(added.len(), Some(&added_ids))?;
+        let encoded = self.encode(rows, control)?;
+        for (from, to) in old.into_iter().enumerate() {
+            if let Some(to) = to {
+                self.store.copy_row(to as usize, &encoded, from);
+            }
+        }
+        self.append(encoded, added.into_iter());
+        self.ids.append(new);
+        Ok(())
+    }
+
+    fn remove(&mut self, ids: &[i64]) -> Result<(), IdError> {
+        self.ids.rows_of(ids)?;
+        for &id in ids {
+            // Rows move as others go, so each is looked up in its turn.
+            if let Some(row) = self.ids.row(id) {
+                self.store.swap_remove(row as usize);
+                self.ids.swap_remove(row);
+            }
+        }
+        Ok(())
+    }
+
+    fn search(
+        &self,
+        queries: &dyn RowSource,
+        options: &SearchOptions<'_>,
+        control: &Control,
+    ) -> Result<Neighbors, SearchError> {
+        if options.k == 0 {
+            return Err(SearchError::K);
+        }
+        check_shape(queries, self.store.dim())?;
+        self.store.check_options(options)?;
+        let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
+        let width = options.k.min(masks.widest(self.store.len()));
+        if width == 0 || queries.is_empty() {
+            crate::vectors::check(queries, self.store.dim(), control)?;
+            return Ok(Neighbors { queries: queries.len(), width, ..Neighbors::default() });
+        }
+        let options = SearchOptions { k: width, ..*options };
+        let hits = self.store.search(queries, &options, &masks, control)?;
+        let mut neighbors = Neighbors {
+            ids: Vec::with_capacity(width * hits.len()),
+            distances: Vec::with_capacity(width * hits.len()),
+            queries: hits.len(),
+            width,
+        };
+        for row in hits {
+            for &Hit { row, distance } in &row {
+                neighbors.ids.push(self.ids.id(row));
+                neighbors.distances.push(distance);
+            }
+            for _ in row.len()..width {
+                neighbors.ids.push(-1);
+                neighbors.distances.push(f32::INFINITY);
+            }
+        }
+        Ok(neighbors)
+    }
+
+    fn reconstruct(&self, ids: &[i64]) -> Result<Matrix<f32>, ReconstructError> {
+        let rows = self.ids.lookup(ids)?;
+        let mut vectors = Matrix::zeroed(rows.len(), self.store.dim().unwrap_or(0));
+        for (to, row) in rows.into_iter().enumerate() {
+            self.store.reconstruct(row as usize, vectors.row_mut(to))?;
+        }
+        Ok(vectors)
+    }
+
+    fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
+        control.check()?;
+        self.store.shrink_to_fit();
+        Ok(())
+    }
+
+    fn stats(&self) -> Map<String, Value> {
+        let mut stats = self.store.stats();
+        let mut bytes: Map<String, Value> =
+            self.store.tensors().iter().map(|t| (t.name.to_owned(), json!(t.bytes.len()))).collect();
+        if let Some(ids) = self.ids.tensor() {
+            bytes.insert("ids".to_owned(), json!(ids.view().bytes.len()));
+        }
+        let total: u64 = bytes.values().filter_map(Value::as_u64).sum();
+        let per_vector = if self.ids.is_empty() { 0.0 } else { total as f64 / self.ids.len() as f64 };
+        stats.insert("method".into(), json!(S::METHOD));
+        stats.insert("metric".into(), json!(self.metric().name()));
+        stats.insert("n".into(), json!(self.ids.len()));
+        stats.insert("dim".into(), json!(self.dim()));
+        stats.insert("bytes".into(), Value::Object(bytes));
+        stats.insert("bytes_per_vector".into(), json!(per_vector));
+        stats
+    }
+
+    fn with_document(
+        &self,
+        write: &mut dyn FnMut(&Document<'_>) -> Result<(), SaveError>,
+    ) -> Result<(), SaveError> {
+        let (sequential, next) = self.ids.parameters();
+        let mut params = self.store.params();
+        params.insert("metric".into(), json!(self.metric().name()));
+        params.insert("dim".into(), json!(self.dim().unwrap_or(0)));
+        params.insert("rows".into(), json!(self.ids.len()));
+        params.insert("sequential_ids".into(), json!(sequential));
+        params.insert("next_id".into(), json!(next.map_or(1_u64 << 63, i64::cast_unsigned)));
+        let ids = self.ids.tensor();
+        let mut tensors = self.store.tensors();
+        tensors.extend(ids.as_ref().map(|ids| ids.view()));
+        write(&Document { method: S::METHOD, params, tensors })
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        if self.ids.len() != self.store.len() {
+            let got = self.ids.len();
+            return Err(FormatError::content(
+                "ids",
+                format!("one for each of {} rows", self.store.len()),
+                got,
+            ));
+        }
+        self.store.check()
+    }
+}
+
+/// Reads rows in parallel, checked and prepared for `metric`, into `kept`; `each` sees every prepared row with
+/// its place in the group and its number. Work is handed out in groups of [`GROUP`] rows, each with its item of `parts`.
+///
+/// # Errors
+/// [`InputError`] of the first offending row.
+pub fn fill<P: Send>(
+    rows: &dyn RowSource,
+    metric: Metric,
+    kept: &mut Kept,
+    parts: impl Iterator<Item = P> + Send,
+    control: &Control,
+    each: impl Fn(&mut P, usize, &mut [f32], usize) -> Result<(), InputError> + Sync,
+) -> Result<(), InputError> {
+    let groups = (0..rows.len()).step_by(GROUP).zip(kept.chunks_mut(GROUP)).zip(parts);
+    control.for_each(groups, |((first, mut kept), mut part)| {
+        let mut values = vec![0.0; rows.dim()];
+        let count = GROUP.min(rows.len() - first);
+        for r in 0..count {
+            read_checked(rows, first + r, &mut values)?;
+            metric.prepare(&mut values, first + r)?;
+            kept.write(r, &values, first + r)?;
+            each(&mut part, r, &mut values, first + r)?;
+        }
+        control.advance(count);
+        Ok(())
+    })
+}
+
+/// The mean of rows, checked and prepared for `metric`: summed in f64 in an order that depends only on the
+/// number of rows.
+///
+/// # Errors
+/// [`InputError`] of the first offending row.
+pub fn mean(rows: &dyn RowSource, metric: Metric, control: &Control) -> Result<Vec<f32>, InputError> {
+    // At most 1,024 partial sums, whatever the number of rows.
+    let share = rows.len().div_ceil(1024).max(GROUP);
+    let sums = control.map((0..rows.len()).step_by(share), |first| {
+        let mut values = vec![0.0; rows.dim()];
+        let mut sums = vec![0.0_f64; rows.dim()];
+        for row in first..rows.len().min(first + share) {
+            read_checked(rows, row, &mut values)?;
+            metric.prepare(&mut values, row)?;
+            for (sum, &value) in sums.iter_mut().zip(&values) {
+                *sum += f64::from(value);
+            }
+        }
+        control.advance(share);
+        Ok::<_, InputError>(sums)
+    })?;
+    let mut total = vec![0.0_f64; rows.dim()];
+    for part in sums {
+        for (total, sum) in total.iter_mut().zip(part) {
+            *total += sum;
+        }
+    }
+    let count = rows.len().max(1) as f64;
+    Ok(total.into_iter().map(|sum| (sum / count) as f32).collect())
+}
+
+/// Scores candidates exactly on kept vectors and returns the best `k` of each query.
+///
+/// # Errors
+/// [`SearchError`]: a query is refused, or the call was cancelled.
+pub fn rerank(
+    kept: &Kept,
+    metric: Metric,
+    queries: &dyn RowSource,
+    candidates: Hits,
+    k: usize,
+    control: &Control,
+) -> Result<Hits, SearchError> {
+    control.map(candidates.into_iter().enumerate(), |(index, hits)| {
+        let mut query = vec![0.0; queries.dim()];
+        read_checked(queries, index, &mut query)?;
+        metric.prepare(&mut query, index)?;
+        Ok(run(control.level(), Rerank { kept, metric, query: &query, hits, k }))
+    })
+}
+
+struct Rerank<'a> {
+    kept: &'a Kept,
+    metric: Metric,
+    query: &'a [f32],
+    hits: Vec<Hit>,
+    k: usize,
+}
+
+impl Work for Rerank<'_> {
+    type Output = Vec<Hit>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
+        let mut scratch = vec![0.0; self.query.len()];
+        let mut top = TopK::new(self.k);
+        for hit in self.hits {
+            let exact = self.kept.distance(simd, self.metric, self.query, hit.row as usize, &mut scratch);
+            top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
+        }
+        top.into_sorted()
+    }
+}

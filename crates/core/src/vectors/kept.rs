@@ -1,0 +1,250 @@
+//! Original vectors kept beside codes, for exact scores and reconstruction.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::{InputError, Matrix};
+use crate::file::{Contents, FormatError, TensorView};
+use crate::metric::Metric;
+use crate::simd::Simd;
+
+/// Whether original vectors are kept, and in what precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keep {
+    /// Codes only.
+    None,
+    /// Half precision: 2 bytes a dimension.
+    F16,
+    /// Single precision: 4 bytes a dimension.
+    F32,
+}
+
+/// Not a precision to keep vectors in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("keep: expected \"none\", \"f16\" or \"f32\", got {0:?}")]
+pub struct UnknownKeep(pub String);
+
+impl std::str::FromStr for Keep {
+    type Err = UnknownKeep;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKeep> {
+        match name {
+            "none" => Ok(Keep::None),
+            "f16" => Ok(Keep::F16),
+            "f32" => Ok(Keep::F32),
+            _ => Err(UnknownKeep(name.to_owned())),
+        }
+    }
+}
+
+impl Keep {
+    /// `"none"`, `"f16"` or `"f32"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Keep::None => "none",
+            Keep::F16 => "f16",
+            Keep::F32 => "f32",
+        }
+    }
+}
+
+/// The kept vectors: prepared for their metric, row by row.
+#[derive(Clone)]
+pub enum Kept {
+    /// Nothing is kept.
+    None,
+    /// Half precision.
+    F16(Matrix<f16>),
+    /// Single precision.
+    F32(Matrix<f32>),
+}
+
+/// Consecutive kept rows, to be written by one thread.
+pub enum KeptChunk<'a> {
+    /// Nothing is kept.
+    None,
+    /// Rows of this stride.
+    F16(&'a mut [f16], usize),
+    /// Rows of this stride.
+    F32(&'a mut [f32], usize),
+}
+
+impl KeptChunk<'_> {
+    /// Writes `values` as row `r` of the chunk. `row` is its number in the input, for the error.
+    ///
+    /// # Errors
+    /// [`InputError::BeyondF16`] for a value that f16 cannot hold.
+    ///
+    /// # Panics
+    /// If the chunk has no such row.
+    pub fn write(&mut self, r: usize, values: &[f32], row: usize) -> Result<(), InputError> {
+        match self {
+            KeptChunk::None => {}
+            KeptChunk::F16(chunk, stride) => {
+                if let Some(&value) = values.iter().find(|value| value.abs() > f16::MAX.to_f32()) {
+                    return Err(InputError::BeyondF16 { row, value });
+                }
+                chunk[r * *stride..r * *stride + values.len()].convert_from_f32_slice(values);
+            }
+            KeptChunk::F32(chunk, stride) => {
+                chunk[r * *stride..r * *stride + values.len()].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tensor's name in a file.
+const TENSOR: &str = "vectors";
+
+impl Kept {
+    /// Room for `rows` rows of `dim` values.
+    pub fn zeroed(keep: Keep, rows: usize, dim: usize) -> Self {
+        match keep {
+            Keep::None => Kept::None,
+            Keep::F16 => Kept::F16(Matrix::zeroed(rows, dim)),
+            Keep::F32 => Kept::F32(Matrix::zeroed(rows, dim)),
+        }
+    }
+
+    /// In what precision.
+    pub fn keep(&self) -> Keep {
+        match self {
+            Kept::None => Keep::None,
+            Kept::F16(_) => Keep::F16,
+            Kept::F32(_) => Keep::F32,
+        }
+    }
+
+    /// The rows in chunks of `rows` rows; endlessly many empty ones where nothing is kept.
+    pub fn chunks_mut(&mut self, rows: usize) -> Box<dyn Iterator<Item = KeptChunk<'_>> + Send + '_> {
+        match self {
+            Kept::None => Box::new(std::iter::repeat_with(|| KeptChunk::None)),
+            Kept::F16(matrix) => {
+                let stride = matrix.stride();
+                Box::new(
+                    matrix.values_mut().chunks_mut(rows * stride).map(move |c| KeptChunk::F16(c, stride)),
+                )
+            }
+            Kept::F32(matrix) => {
+                let stride = matrix.stride();
+                Box::new(
+                    matrix.values_mut().chunks_mut(rows * stride).map(move |c| KeptChunk::F32(c, stride)),
+                )
+            }
+        }
+    }
+
+    /// The exact distance of a prepared query to row `row`; `None` where nothing is kept. `scratch` has the
+    /// query's length.
+    ///
+    /// # Panics
+    /// If there is no such row, or the lengths differ.
+    #[inline(always)]
+    pub fn distance<S: Simd>(
+        &self,
+        simd: S,
+        metric: Metric,
+        query: &[f32],
+        row: usize,
+        scratch: &mut [f32],
+    ) -> Option<f32> {
+        match self {
+            Kept::None => None,
+            Kept::F16(matrix) => {
+                matrix.row(row).convert_to_f32_slice(scratch);
+                Some(metric.distance(simd, query, scratch))
+            }
+            Kept::F32(matrix) => Some(metric.distance(simd, query, matrix.row(row))),
+        }
+    }
+
+    /// Writes row `row` to `out`; false where nothing is kept.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not of the rows' dimension.
+    pub fn read(&self, row: usize, out: &mut [f32]) -> bool {
+        match self {
+            Kept::None => return false,
+            Kept::F16(matrix) => matrix.row(row).convert_to_f32_slice(out),
+            Kept::F32(matrix) => out.copy_from_slice(matrix.row(row)),
+        }
+        true
+    }
+
+    /// Adds `more` rows of zeros.
+    pub fn grow(&mut self, more: usize) {
+        match self {
+            Kept::None => {}
+            Kept::F16(matrix) => matrix.grow(more),
+            Kept::F32(matrix) => matrix.grow(more),
+        }
+    }
+
+    /// Copies row `from` of `other` over row `to`.
+    ///
+    /// # Panics
+    /// If there is no such row, or the precisions or dimensions differ.
+    pub fn copy_row(&mut self, to: usize, other: &Kept, from: usize) {
+        match (self, other) {
+            (Kept::None, Kept::None) => {}
+            (Kept::F16(to_rows), Kept::F16(from_rows)) => to_rows.copy_row(to, from_rows, from),
+            (Kept::F32(to_rows), Kept::F32(from_rows)) => to_rows.copy_row(to, from_rows, from),
+            _ => unreachable!("one index keeps its vectors in one precision"),
+        }
+    }
+
+    /// Removes row `row`, moving the last row into its place.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn swap_remove(&mut self, row: usize) {
+        match self {
+            Kept::None => {}
+            Kept::F16(matrix) => matrix.swap_remove(row),
+            Kept::F32(matrix) => matrix.swap_remove(row),
+        }
+    }
+
+    /// Gives spare capacity back.
+    pub fn shrink_to_fit(&mut self) {
+        match self {
+            Kept::None => {}
+            Kept::F16(matrix) => matrix.shrink_to_fit(),
+            Kept::F32(matrix) => matrix.shrink_to_fit(),
+        }
+    }
+
+    /// The rows as a file's tensor: `vectors`, of shape (rows, stride).
+    pub fn tensor(&self) -> Option<TensorView<'_>> {
+        match self {
+            Kept::None => None,
+            Kept::F16(matrix) => Some(matrix.tensor(TENSOR)),
+            Kept::F32(matrix) => Some(matrix.tensor(TENSOR)),
+        }
+    }
+
+    /// Takes the rows out of a file.
+    ///
+    /// # Errors
+    /// [`FormatError`] if the tensor is missing, of another shape or type.
+    pub fn take(contents: &mut Contents, keep: Keep, rows: usize, dim: usize) -> Result<Self, FormatError> {
+        Ok(match keep {
+            Keep::None => Kept::None,
+            Keep::F16 => Kept::F16(Matrix::take(contents, TENSOR, rows, dim)?),
+            Keep::F32 => Kept::F32(Matrix::take(contents, TENSOR, rows, dim)?),
+        })
+    }
+
+    /// Checks that every value is one a row may have.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn check(&self) -> Result<(), FormatError> {
+        match self {
+            Kept::None => Ok(()),
+            Kept::F16(matrix) => matrix.check_values(TENSOR),
+            Kept::F32(matrix) => matrix.check_values(TENSOR),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! LVQ: locally-adaptive scalar quantisation (Aguerrebere, Bhati, Hildebrand, Tepper, Willke: "Similarity
+//! search in the blink of an eye with compressed indices", VLDB 2023, definitions 1 and 2), searched flat.
+//!
+//! **Code.** With μ the mean of the data and x' = x − μ, a vector is stored as
+//! b = f16(min x'), s = f16((max x' − min x') / (2ᴮ − 1)) and codes
+//! cⱼ = clamp(round((x'ⱼ − b) / s), 0, 2ᴮ − 1), and decoded as x̂' = s·c + b. A vector whose range is too small
+//! for an f16 scale (max − min ≤ 7·10⁻⁵·(2ᴮ − 1)) has s = 1. See [`encode`].
+//!
+//! **Distance.** One form for all metrics, from an integer sum and per-vector constants; see [`mod@scan`]:
+//! l2 costs what the inner product costs.
+//!
+//! ```
+//! use counterpoint_core::index::{AnnIndex, SearchOptions};
+//! use counterpoint_core::metric::Metric;
+//! use counterpoint_core::simd::int8::Bits;
+//! use counterpoint_core::threads::Control;
+//! use counterpoint_core::vectors::{Keep, Rows};
+//!
+//! let control = Control::default();
+//! let mut index = counterpoint_lvq::new(Metric::L2, Bits::Eight, Keep::None);
+//! index.fit(&Rows::new(&[0.0, 0.0, 3.0, 4.0, 1.0, 0.0], 2)?, None, &control)?;
+//! let found = index.search(&Rows::new(&[0.9, 0.0], 2)?, &SearchOptions::new(2), &control)?;
+//! assert_eq!(found.ids, [2, 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod encode;
+pub mod scan;
+mod store;
+
+pub use store::{Codes, Lvq, new};

@@ -1,0 +1,200 @@
+//! Distances from integer sums.
+//!
+//! **One form.** With x̂ = μ + s·c + b, a row's distance from q is
+//!
+//! ```text
+//! D = A + C − w·(s·⟨q', c⟩ + b·Σq')
+//! l2:      q' = q − μ   A = ‖q'‖²        C = ‖x̂ − μ‖²   w = 2
+//! ip:      q' = q       A = −⟨q, μ⟩      C = 0           w = 1
+//! cosine:  q' = q       A = 1 − ⟨q, μ⟩   C = 0           w = 1
+//! ```
+//!
+//! and q' ≈ step·(256·h + l) in two signed 8-bit planes ([`int8::Query`]), so ⟨q', c⟩ = step·(256·⟨h, c⟩ + ⟨l, c⟩)
+//! up to half a step a dimension: 2⁻¹⁶ of the query's largest value. Sums are exact integers and D is put
+//! together in f64, so distances are the same on every level.
+//!
+//! **Pruning.** The scan multiplies only h. With m = (2ᴮ−1)/2, ⟨l, c⟩ = m·Σl + ⟨l, c − m⟩ and, by
+//! Cauchy-Schwarz, s·|⟨l, c − m⟩| ≤ ‖l‖·radius, radius being the largest s·‖c − m‖ of the group. A row with
+//! D ≤ bound then has
+//!
+//! ```text
+//! s·(256·step·⟨h, c⟩ + step·m·Σl) + b·Σq' − C/w ≥ (A − bound)/w − step·‖l‖·radius
+//! ```
+//!
+//! which is the kernel's threshold, lowered by 2⁻²⁰ of the largest terms for its f32 arithmetic. No row that
+//! belongs to the answer is pruned: the two planes give what scoring every row with both would give.
+
+use counterpoint_core::index::{SearchError, SearchOptions};
+use counterpoint_core::metric::Metric;
+use counterpoint_core::scan::{self, Hits, Masks, Scan, rows_of};
+use counterpoint_core::select::{Hit, TopK};
+use counterpoint_core::simd::int8::{self, Plane, QueryTerms, RowTerms, Tile};
+use counterpoint_core::simd::{GROUP, Simd, TILE};
+use counterpoint_core::table::rerank;
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{InputError, Keep, RowSource};
+use half::slice::HalfFloatSliceExt;
+
+use crate::store::Codes;
+
+/// Searches, and re-ranks on kept vectors where there are any.
+pub(crate) fn search(
+    codes: &Codes,
+    queries: &dyn RowSource,
+    options: &SearchOptions<'_>,
+    masks: &Masks,
+    control: &Control,
+) -> Result<Hits, SearchError> {
+    let candidates = match (codes.keep(), options.rerank) {
+        (Keep::None, _) => 0,
+        (_, Some(candidates)) => candidates,
+        (_, None) => default_rerank(codes.primary(), options.k),
+    };
+    if candidates == 0 {
+        return scan::search(codes, queries, options.k, masks, control);
+    }
+    let hits = scan::search(codes, queries, candidates.max(options.k), masks, control)?;
+    rerank(&codes.kept, codes.metric, queries, hits, options.k, control)
+}
+
+/// Candidates scored exactly where the caller does not say.
+fn default_rerank(primary: usize, k: usize) -> usize {
+    if primary == 4 { 4 * k + 10 } else { k + 10 }
+}
+
+/// A prepared query.
+pub struct Query {
+    planes: int8::Query,
+    high: Plane,
+    low: Plane,
+    /// A.
+    base: f64,
+    /// Σq'.
+    sum: f64,
+    /// Σ|q'|.
+    magnitude: f32,
+}
+
+/// The group a thread is at.
+pub struct Group {
+    index: usize,
+    rows: RowTerms,
+    /// The largest of the rows' terms, in magnitude.
+    scale: f32,
+    bias: f32,
+    offset: f32,
+}
+
+/// Up to [`TILE`] queries' high planes.
+pub struct Planes(Tile);
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most: f32, value| most.max(value.abs()))
+}
+
+impl Codes {
+    fn weight(&self) -> f64 {
+        if self.metric == Metric::L2 { 2.0 } else { 1.0 }
+    }
+}
+
+impl Scan for Codes {
+    type Query = Query;
+    type Tile = Planes;
+    type Group = Group;
+
+    fn rows(&self) -> usize {
+        counterpoint_core::table::Store::len(self)
+    }
+
+    fn query(&self, values: &mut [f32], index: usize) -> Result<Query, InputError> {
+        self.metric.prepare(values, index)?;
+        let mean = self.mean.as_ref().map_or(&[][..], |mean| mean.row(0));
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let base = match self.metric {
+            Metric::L2 => {
+                values.iter_mut().zip(mean).for_each(|(value, mean)| *value -= mean);
+                dot(values, values)
+            }
+            Metric::Ip => -dot(values, mean),
+            Metric::Cosine => 1.0 - dot(values, mean),
+        };
+        let planes = int8::Query::new(values);
+        Ok(Query {
+            high: Plane::new(self.bits, &planes.high),
+            low: Plane::new(self.bits, &planes.low),
+            planes,
+            base,
+            sum: values.iter().map(|&v| f64::from(v)).sum(),
+            magnitude: values.iter().map(|v| v.abs()).sum(),
+        })
+    }
+
+    fn tile(&self, queries: &[Query]) -> Planes {
+        let planes = queries.iter().map(|query| query.planes.high.as_slice());
+        Planes(Tile::new(self.bits, self.dimension(), planes))
+    }
+
+    fn group(&self, _: usize) -> Group {
+        let rows = RowTerms { scale: [0.0; GROUP], bias: [0.0; GROUP], offset: [0.0; GROUP] };
+        Group { index: 0, rows, scale: 0.0, bias: 0.0, offset: 0.0 }
+    }
+
+    #[inline(always)]
+    fn enter<S: Simd>(&self, _: S, group: &mut Group, index: usize) {
+        let codes = self.group_at(index);
+        codes.scale.convert_to_f32_slice(&mut group.rows.scale);
+        codes.bias.convert_to_f32_slice(&mut group.rows.bias);
+        for (offset, &square) in group.rows.offset.iter_mut().zip(codes.square) {
+            *offset = 0.5 * square;
+        }
+        group.index = index;
+        group.scale = largest(&group.rows.scale);
+        group.bias = largest(&group.rows.bias);
+        group.offset = largest(&group.rows.offset);
+    }
+
+    #[inline(always)]
+    fn survivors<S: Simd>(
+        &self,
+        simd: S,
+        group: &mut Group,
+        tile: &Planes,
+        queries: &[Query],
+        bounds: &[f32; TILE],
+    ) -> [u64; TILE] {
+        let codes = self.group_at(group.index);
+        let max_code = f32::from(self.bits.max_code());
+        let mut terms = QueryTerms { limit: [f32::INFINITY; TILE], ..QueryTerms::default() };
+        for (i, (query, &bound)) in queries.iter().zip(bounds).enumerate() {
+            let planes = &query.planes;
+            terms.alpha[i] = 256.0 * planes.step;
+            terms.beta[i] = planes.step * (0.5 * max_code) * planes.low_sum as f32;
+            terms.gamma[i] = query.sum as f32;
+            let target = ((query.base - f64::from(bound)) / self.weight()) as f32;
+            let terms_size = group.scale * max_code * query.magnitude
+                + group.bias * terms.gamma[i].abs()
+                + group.offset
+                + (query.base.abs() as f32 + bound.abs());
+            let rounding = terms_size * (1.0 / 1_048_576.0);
+            terms.limit[i] = target - planes.step * planes.low_norm * codes.radius - rounding;
+        }
+        simd.int8_survivors(int8::Group::new(self.bits, codes.codes), &group.rows, &tile.0, &terms)
+    }
+
+    #[inline(always)]
+    fn score<S: Simd>(&self, simd: S, group: &mut Group, _: usize, query: &Query, mask: u64, top: &mut TopK) {
+        let codes = int8::Group::new(self.bits, self.group_at(group.index).codes);
+        let high = simd.int8_dots(codes, &query.high);
+        let low = simd.int8_dots(codes, &query.low);
+        let (step, weight) = (f64::from(query.planes.step), self.weight());
+        for r in rows_of(mask) {
+            let dot = step * (256 * i64::from(high[r]) + i64::from(low[r])) as f64;
+            let sum = f64::from(group.rows.scale[r]) * dot + f64::from(group.rows.bias[r]) * query.sum;
+            let offset = f64::from(group.rows.offset[r]);
+            let distance = self.metric.clamp((query.base - weight * (sum - offset)) as f32);
+            top.push(Hit { distance, row: (group.index * GROUP + r) as u32 });
+        }
+    }
+}
