@@ -24,7 +24,7 @@ use crate::simd::f32::{Panel, Tile, dot_error};
 use crate::simd::{GROUP, Simd, TILE};
 use crate::table::{Store, Table, fill};
 use crate::threads::Control;
-use crate::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+use crate::vectors::{InputError, Keep, Kept, Matrix, RowSource, padded};
 
 /// Exact search over f32 vectors.
 pub type Flat = Table<Vectors>;
@@ -183,9 +183,7 @@ impl Scan for Vectors {
     fn query(&self, values: &mut [f32], index: usize) -> Result<Query, InputError> {
         self.metric.prepare(values, index)?;
         let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32;
-        let mut values = values.to_vec();
-        values.resize(self.rows.stride(), 0.0);
-        Ok(Query { values, norm })
+        Ok(Query { values: padded(values), norm })
     }
 
     fn tile(&self, queries: &[Query]) -> Tile {

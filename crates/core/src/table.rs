@@ -18,7 +18,7 @@ use crate::scan::{Hits, Masks};
 use crate::select::{Hit, TopK};
 use crate::simd::{GROUP, Simd, Work, run};
 use crate::threads::{Cancelled, Control};
-use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
+use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, padded, read_checked};
 
 /// Encoded rows and what was learned to encode them.
 pub trait Store: Clone + Send + Sync + Sized + 'static {
@@ -461,7 +461,7 @@ pub fn rerank(
         let mut query = vec![0.0; queries.dim()];
         read_checked(queries, index, &mut query)?;
         metric.prepare(&mut query, index)?;
-        Ok(run(control.level(), Rerank { kept, metric, query: &query, hits, k }))
+        Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k }))
     })
 }
 

@@ -98,14 +98,20 @@ impl Work for CodeScan<'_> {
     }
 }
 
-struct Dots<'a>(int8::Group<'a>, &'a int8::Plane);
+struct Dots<'a>(int8::Group<'a>, &'a int8::Planes);
 
 impl Work for Dots<'_> {
-    type Output = [i32; GROUP];
+    type Output = [[i32; GROUP]; 2];
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> [i32; GROUP] {
-        simd.int8_dots(self.0, self.1)
+    fn run<S: Simd>(self, simd: S) -> [[i32; GROUP]; 2] {
+        let mut sums = [[0; GROUP]; 2];
+        for quarter in 0..GROUP / int8::QUARTER {
+            for (sums, part) in sums.iter_mut().zip(simd.int8_dots(self.0, quarter, self.1)) {
+                sums[quarter * int8::QUARTER..][..int8::QUARTER].copy_from_slice(&part);
+            }
+        }
+        sums
     }
 }
 
@@ -291,13 +297,17 @@ impl Codes {
 
 /// The sums of one query, exactly.
 fn sums(level: Level, tally: &mut Tally, codes: &Codes, query: &[i8], what: &str) {
-    let got = simd::run(level, Dots(codes.group(), &int8::Plane::new(codes.bits, query)));
-    for (r, &got) in got.iter().enumerate() {
-        let want = codes.sum(r, query);
-        tally.check(i64::from(got) == want, || {
-            let (name, bits, dim) = (level.name(), codes.bits, query.len());
-            format!("{name} {bits:?} {dim} {what}: row {r} is {got}, not {want}")
-        });
+    let mut other = query.to_vec();
+    other.reverse();
+    let got = simd::run(level, Dots(codes.group(), &int8::Planes::new(codes.bits, query, &other)));
+    for (plane, got) in [query, &other].into_iter().zip(got) {
+        for (r, &got) in got.iter().enumerate() {
+            let want = codes.sum(r, plane);
+            tally.check(i64::from(got) == want, || {
+                let (name, bits, dim) = (level.name(), codes.bits, query.len());
+                format!("{name} {bits:?} {dim} {what}: row {r} is {got}, not {want}")
+            });
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{self, Hits, Masks, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
-use counterpoint_core::simd::int8::{self, Plane, QueryTerms, RowTerms, Tile};
+use counterpoint_core::simd::int8::{self, Planes, QUARTER, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Simd, TILE};
 use counterpoint_core::table::rerank;
 use counterpoint_core::threads::Control;
@@ -64,9 +64,8 @@ fn default_rerank(primary: usize, k: usize) -> usize {
 
 /// A prepared query.
 pub struct Query {
-    planes: int8::Query,
-    high: Plane,
-    low: Plane,
+    values: int8::Query,
+    planes: Planes,
     /// A.
     base: f64,
     /// Σq'.
@@ -86,7 +85,7 @@ pub struct Group {
 }
 
 /// Up to [`TILE`] queries' high planes.
-pub struct Planes(Tile);
+pub struct HighPlanes(Tile);
 
 fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most: f32, value| most.max(value.abs()))
@@ -100,7 +99,7 @@ impl Codes {
 
 impl Scan for Codes {
     type Query = Query;
-    type Tile = Planes;
+    type Tile = HighPlanes;
     type Group = Group;
 
     fn rows(&self) -> usize {
@@ -120,20 +119,15 @@ impl Scan for Codes {
             Metric::Ip => -dot(values, mean),
             Metric::Cosine => 1.0 - dot(values, mean),
         };
-        let planes = int8::Query::new(values);
-        Ok(Query {
-            high: Plane::new(self.bits, &planes.high),
-            low: Plane::new(self.bits, &planes.low),
-            planes,
-            base,
-            sum: values.iter().map(|&v| f64::from(v)).sum(),
-            magnitude: values.iter().map(|v| v.abs()).sum(),
-        })
+        let sum = values.iter().map(|&v| f64::from(v)).sum();
+        let magnitude = values.iter().map(|v| v.abs()).sum();
+        let values = int8::Query::new(values);
+        Ok(Query { planes: Planes::new(self.bits, &values.high, &values.low), values, base, sum, magnitude })
     }
 
-    fn tile(&self, queries: &[Query]) -> Planes {
-        let planes = queries.iter().map(|query| query.planes.high.as_slice());
-        Planes(Tile::new(self.bits, self.dimension(), planes))
+    fn tile(&self, queries: &[Query]) -> HighPlanes {
+        let planes = queries.iter().map(|query| query.values.high.as_slice());
+        HighPlanes(Tile::new(self.bits, self.dimension(), planes))
     }
 
     fn group(&self, _: usize) -> Group {
@@ -160,7 +154,7 @@ impl Scan for Codes {
         &self,
         simd: S,
         group: &mut Group,
-        tile: &Planes,
+        tile: &HighPlanes,
         queries: &[Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE] {
@@ -168,9 +162,9 @@ impl Scan for Codes {
         let max_code = f32::from(self.bits.max_code());
         let mut terms = QueryTerms { limit: [f32::INFINITY; TILE], ..QueryTerms::default() };
         for (i, (query, &bound)) in queries.iter().zip(bounds).enumerate() {
-            let planes = &query.planes;
-            terms.alpha[i] = 256.0 * planes.step;
-            terms.beta[i] = planes.step * (0.5 * max_code) * planes.low_sum as f32;
+            let values = &query.values;
+            terms.alpha[i] = 256.0 * values.step;
+            terms.beta[i] = values.step * (0.5 * max_code) * values.low_sum as f32;
             terms.gamma[i] = query.sum as f32;
             let target = ((query.base - f64::from(bound)) / self.weight()) as f32;
             let terms_size = group.scale * max_code * query.magnitude
@@ -178,7 +172,7 @@ impl Scan for Codes {
                 + group.offset
                 + (query.base.abs() as f32 + bound.abs());
             let rounding = terms_size * (1.0 / 1_048_576.0);
-            terms.limit[i] = target - planes.step * planes.low_norm * codes.radius - rounding;
+            terms.limit[i] = target - values.step * values.low_norm * codes.radius - rounding;
         }
         simd.int8_survivors(int8::Group::new(self.bits, codes.codes), &group.rows, &tile.0, &terms)
     }
@@ -186,11 +180,15 @@ impl Scan for Codes {
     #[inline(always)]
     fn score<S: Simd>(&self, simd: S, group: &mut Group, _: usize, query: &Query, mask: u64, top: &mut TopK) {
         let codes = int8::Group::new(self.bits, self.group_at(group.index).codes);
-        let high = simd.int8_dots(codes, &query.high);
-        let low = simd.int8_dots(codes, &query.low);
-        let (step, weight) = (f64::from(query.planes.step), self.weight());
+        let (step, weight) = (f64::from(query.values.step), self.weight());
+        let mut scored = usize::MAX;
+        let [mut high, mut low] = [[0; QUARTER]; 2];
         for r in rows_of(mask) {
-            let dot = step * (256 * i64::from(high[r]) + i64::from(low[r])) as f64;
+            if r / QUARTER != scored {
+                scored = r / QUARTER;
+                [high, low] = simd.int8_dots(codes, scored, &query.planes);
+            }
+            let dot = step * (256 * i64::from(high[r % QUARTER]) + i64::from(low[r % QUARTER])) as f64;
             let sum = f64::from(group.rows.scale[r]) * dot + f64::from(group.rows.bias[r]) * query.sum;
             let offset = f64::from(group.rows.offset[r]);
             let distance = self.metric.clamp((query.base - weight * (sum - offset)) as f32);

@@ -112,8 +112,17 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         terms: &int8::QueryTerms,
     ) -> [u64; TILE];
 
-    /// Exact integer sums of code × plane for all rows of a group.
-    fn int8_dots(self, group: int8::Group<'_>, plane: &int8::Plane) -> [i32; GROUP];
+    /// Exact integer sums of code × plane, for both planes of a query and the [`int8::QUARTER`] rows of a
+    /// group from `QUARTER * quarter` on.
+    ///
+    /// # Panics
+    /// If `quarter` is not below 4, or codes and query differ in dimension.
+    fn int8_dots(
+        self,
+        group: int8::Group<'_>,
+        quarter: usize,
+        planes: &int8::Planes,
+    ) -> [[i32; int8::QUARTER]; 2];
 }
 
 macro_rules! token {
@@ -190,9 +199,14 @@ macro_rules! token {
             }
 
             #[inline(always)]
-            fn int8_dots(self, group: int8::Group<'_>, plane: &int8::Plane) -> [i32; GROUP] {
-                let view = int8::PlaneView::checked(group, plane);
-                // SAFETY: `self` proves the features; the lengths by the checks in `PlaneView::checked`.
+            fn int8_dots(
+                self,
+                group: int8::Group<'_>,
+                quarter: usize,
+                planes: &int8::Planes,
+            ) -> [[i32; int8::QUARTER]; 2] {
+                let view = int8::PlanesView::checked(group, quarter, planes);
+                // SAFETY: `self` proves the features; the lengths by the checks in `PlanesView::checked`.
                 #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
                 unsafe {
                     match group.bits() {

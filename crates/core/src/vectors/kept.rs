@@ -135,8 +135,8 @@ impl Kept {
         }
     }
 
-    /// The exact distance of a prepared query to row `row`; `None` where nothing is kept. `scratch` has the
-    /// query's length.
+    /// The exact distance of a prepared and padded query ([`super::padded`]) to row `row`; `None` where nothing
+    /// is kept. `scratch` has the query's length.
     ///
     /// # Panics
     /// If there is no such row, or the lengths differ.
@@ -152,10 +152,10 @@ impl Kept {
         match self {
             Kept::None => None,
             Kept::F16(matrix) => {
-                matrix.row(row).convert_to_f32_slice(scratch);
+                matrix.padded(row)[..query.len()].convert_to_f32_slice(scratch);
                 Some(metric.distance(simd, query, scratch))
             }
-            Kept::F32(matrix) => Some(metric.distance(simd, query, matrix.row(row))),
+            Kept::F32(matrix) => Some(metric.distance(simd, query, matrix.padded(row))),
         }
     }
 

@@ -147,6 +147,14 @@ pub enum InputError {
     Cancelled(#[from] Cancelled),
 }
 
+/// A prepared query as the one-row kernels take it: padded with zeros as rows are, so that a distance does not
+/// depend on where the row is kept.
+pub fn padded(values: &[f32]) -> Vec<f32> {
+    let mut padded = values.to_vec();
+    padded.resize(Matrix::<f32>::stride_for(values.len()), 0.0);
+    padded
+}
+
 /// Reads row `row` of `source` into `out` (of `source.dim()` values) and checks its values.
 ///
 /// # Errors

@@ -8,14 +8,17 @@
 //! reach at most 8·3,840 = 30,720 < 32,767 before they are widened: no step saturates or wraps.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::{COLUMN, PlaneView, QueryTerms, RowTerms, View};
+use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
 use crate::simd::{GROUP, TILE};
 
 /// Columns of 8-bit codes whose queries are sign-extended at once.
 const BLOCK: usize = 32;
 /// Columns of 4-bit codes that 16-bit lanes can sum; see the module's range argument.
 const WIDEN: usize = 4;
+/// Registers of 32-bit lanes, one lane a row, in a group.
+const REGISTERS: usize = GROUP / 8;
 
 type Sums<const NQ: usize> = [[i32; GROUP]; NQ];
 
@@ -29,9 +32,9 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
     terms: &QueryTerms,
 ) -> [u64; TILE] {
     // SAFETY: the lengths `sums` asks for, by View, Checks 1 and 2; NQ ≤ TILE.
-    let sums = unsafe { sums::<BITS, NQ, TILE>(view.codes, view.tile, view.columns) };
+    let sums = unsafe { sums::<BITS, NQ, TILE>(view.codes, view.tile, view.columns, 0..REGISTERS) };
     let mut masks = [0; TILE];
-    for v in 0..GROUP / 8 {
+    for v in 0..REGISTERS {
         // SAFETY: each array has GROUP = 8 × 8 values.
         let (scale, bias, offset) = unsafe {
             (
@@ -55,25 +58,29 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
 }
 
 /// # Safety
-/// AVX2, and a view made by `PlaneView::checked` for codes of BITS bits.
+/// AVX2, and a view made by `PlanesView::checked` for codes of BITS bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(crate) unsafe fn dots<const BITS: usize>(view: PlaneView<'_>) -> [i32; GROUP] {
-    // SAFETY: the lengths `sums` asks for, by PlaneView, Checks 1 and 2.
-    let [sums] = unsafe { sums::<BITS, 1, 1>(view.codes, view.plane, view.columns) };
-    sums
+pub(crate) unsafe fn dots<const BITS: usize>(view: PlanesView<'_>) -> [[i32; QUARTER]; 2] {
+    let first = 2 * view.quarter;
+    // SAFETY: the lengths `sums` asks for, by PlanesView, Checks 1 and 2; the registers by Check 3.
+    let sums = unsafe { sums::<BITS, 2, 2>(view.codes, view.planes, view.columns, first..first + 2) };
+    sums.map(|sums| std::array::from_fn(|r| sums[QUARTER * view.quarter + r]))
 }
 
-/// The sums of NQ ≤ STRIDE queries whose lanes lie STRIDE apart.
+/// The sums of NQ ≤ STRIDE queries whose lanes lie STRIDE apart, for the rows of an even number of `registers`
+/// (or all); 0 for other rows.
 ///
 /// # Safety
-/// AVX2, `columns * COLUMN` bytes of codes and `columns * (8 / BITS) * STRIDE` lanes of queries.
+/// AVX2, `columns * COLUMN` bytes of codes and `columns * (8 / BITS) * STRIDE` lanes of queries; `registers`
+/// ends at most at REGISTERS, and is all or a pair.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn sums<const BITS: usize, const NQ: usize, const STRIDE: usize>(
     codes: &[u8],
     lanes: &[i32],
     columns: usize,
+    registers: Range<usize>,
 ) -> Sums<NQ> {
     let mut sums = [[0; GROUP]; NQ];
     let block = if BITS == 8 { BLOCK } else { WIDEN };
@@ -85,28 +92,29 @@ unsafe fn sums<const BITS: usize, const NQ: usize, const STRIDE: usize>(
             let codes = codes.as_ptr().add(start * COLUMN);
             let lanes = lanes.as_ptr().add(start * (8 / BITS) * STRIDE);
             match (BITS, NQ) {
-                (8, 1) => bytes::<NQ, STRIDE, 4>(codes, lanes, count, &mut sums),
-                (8, _) => bytes::<NQ, STRIDE, 2>(codes, lanes, count, &mut sums),
-                (_, 1) => nibbles::<NQ, STRIDE, 4>(codes, lanes, count, &mut sums),
-                (_, 2 | 3) => nibbles::<NQ, STRIDE, 2>(codes, lanes, count, &mut sums),
-                _ => nibbles::<NQ, STRIDE, 1>(codes, lanes, count, &mut sums),
+                (8, 1) => bytes::<NQ, STRIDE, 4>(codes, lanes, count, registers.clone(), &mut sums),
+                (8, _) => bytes::<NQ, STRIDE, 2>(codes, lanes, count, registers.clone(), &mut sums),
+                (_, 1) => nibbles::<NQ, STRIDE, 4>(codes, lanes, count, registers.clone(), &mut sums),
+                (_, 2 | 3) => nibbles::<NQ, STRIDE, 2>(codes, lanes, count, registers.clone(), &mut sums),
+                _ => nibbles::<NQ, STRIDE, 1>(codes, lanes, count, registers.clone(), &mut sums),
             }
         }
     }
     sums
 }
 
-/// Adds `count` columns of 8-bit codes to `sums`, V registers of rows (V divides 8) at a time.
+/// Adds `count` columns of 8-bit codes to `sums`, V registers of rows (V divides their number) at a time.
 ///
 /// # Safety
 /// AVX2, `count` ≤ BLOCK, `count * COLUMN` bytes at `codes`, `count * STRIDE` lanes at `lanes`;
-/// NQ ≤ STRIDE ≤ TILE.
+/// NQ ≤ STRIDE ≤ TILE; `registers` ends at most at REGISTERS.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn bytes<const NQ: usize, const STRIDE: usize, const V: usize>(
     codes: *const u8,
     lanes: *const i32,
     count: usize,
+    registers: Range<usize>,
     sums: &mut Sums<NQ>,
 ) {
     // Dimensions 0 and 2, and 1 and 3, of each lane: pairs of i16.
@@ -118,13 +126,13 @@ unsafe fn bytes<const NQ: usize, const STRIDE: usize, const V: usize>(
         *odd = ((lane << 16) >> 24) & 0xffff | (lane >> 24) << 16;
     }
     let low = _mm256_set1_epi16(255);
-    for v in (0..8).step_by(V) {
+    for v in registers.step_by(V) {
         let mut acc = [[_mm256_setzero_si256(); V]; NQ];
         for t in 0..count {
             let mut even = [_mm256_setzero_si256(); V];
             let mut odd = even;
             for u in 0..V {
-                // SAFETY: t < count, and a column is COLUMN = 8 × 32 bytes, of which v + u < 8.
+                // SAFETY: t < count, and a column is COLUMN = 8 × 32 bytes, of which v + u < REGISTERS.
                 let row = unsafe { _mm256_loadu_si256(codes.add(t * COLUMN + 32 * (v + u)).cast()) };
                 even[u] = _mm256_and_si256(row, low);
                 odd[u] = _mm256_srli_epi16::<8>(row);
@@ -143,34 +151,35 @@ unsafe fn bytes<const NQ: usize, const STRIDE: usize, const V: usize>(
         }
         for (sums, acc) in sums.iter_mut().zip(acc) {
             for (u, acc) in acc.into_iter().enumerate() {
-                // SAFETY: `sums` has GROUP = 8 × 8 lanes, and v + u < 8.
+                // SAFETY: `sums` has GROUP = 8 × 8 lanes, and v + u < REGISTERS.
                 unsafe { add_to(sums.as_mut_ptr().add(8 * (v + u)), acc) };
             }
         }
     }
 }
 
-/// Adds `count` columns of 4-bit codes to `sums`, V registers of rows (V divides 8) at a time.
+/// Adds `count` columns of 4-bit codes to `sums`, V registers of rows (V divides their number) at a time.
 ///
 /// # Safety
 /// AVX2, `count` ≤ WIDEN, `count * COLUMN` bytes at `codes`, `count * 2 * STRIDE` lanes at `lanes`;
-/// NQ ≤ STRIDE.
+/// NQ ≤ STRIDE; `registers` ends at most at REGISTERS.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn nibbles<const NQ: usize, const STRIDE: usize, const V: usize>(
     codes: *const u8,
     lanes: *const i32,
     count: usize,
+    registers: Range<usize>,
     sums: &mut Sums<NQ>,
 ) {
     let low = _mm256_set1_epi8(15);
     let ones = _mm256_set1_epi16(1);
-    for v in (0..8).step_by(V) {
+    for v in registers.step_by(V) {
         let mut acc = [[_mm256_setzero_si256(); V]; NQ];
         for t in 0..count {
             let (mut first, mut second) = ([_mm256_setzero_si256(); V], [_mm256_setzero_si256(); V]);
             for u in 0..V {
-                // SAFETY: t < count, and a column is COLUMN = 8 × 32 bytes, of which v + u < 8.
+                // SAFETY: t < count, and a column is COLUMN = 8 × 32 bytes, of which v + u < REGISTERS.
                 let row = unsafe { _mm256_loadu_si256(codes.add(t * COLUMN + 32 * (v + u)).cast()) };
                 first[u] = _mm256_and_si256(row, low);
                 second[u] = _mm256_and_si256(_mm256_srli_epi16::<4>(row), low);
@@ -187,7 +196,7 @@ unsafe fn nibbles<const NQ: usize, const STRIDE: usize, const V: usize>(
         }
         for (sums, acc) in sums.iter_mut().zip(acc) {
             for (u, acc) in acc.into_iter().enumerate() {
-                // SAFETY: `sums` has GROUP = 8 × 8 lanes, and v + u < 8.
+                // SAFETY: `sums` has GROUP = 8 × 8 lanes, and v + u < REGISTERS.
                 unsafe { add_to(sums.as_mut_ptr().add(8 * (v + u)), _mm256_madd_epi16(acc, ones)) };
             }
         }

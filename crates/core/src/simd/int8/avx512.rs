@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{COLUMN, PlaneView, QueryTerms, RowTerms, View};
-use crate::simd::{GROUP, TILE};
+use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
+use crate::simd::TILE;
 
 /// One column's registers: plane 0 (and 1 where a byte holds two codes).
 #[inline]
@@ -75,35 +75,32 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
 }
 
 /// # Safety
-/// AVX-512F, BW and VNNI, and a view made by `PlaneView::checked` for codes of BITS bits.
+/// AVX-512F, BW and VNNI, and a view made by `PlanesView::checked` for codes of BITS bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(crate) unsafe fn dots<const BITS: usize>(view: PlaneView<'_>) -> [i32; GROUP] {
-    let mut acc = [_mm512_setzero_si512(); 4];
-    let mut sums = [0_i32; GROUP];
-    // SAFETY: the codes are `columns` columns of COLUMN = 256 bytes (PlaneView, Check 1), the plane one lane
-    // for each of their planes (Check 2); `sums` has GROUP = 4 × 16 lanes.
+pub(crate) unsafe fn dots<const BITS: usize>(view: PlanesView<'_>) -> [[i32; QUARTER]; 2] {
+    // Two accumulators a plane, taken in turn, so that no sum waits for the one before.
+    let mut acc = [[_mm512_setzero_si512(); 2]; 2];
+    let mut sums = [[0_i32; QUARTER]; 2];
+    // SAFETY: the codes are `columns` columns of COLUMN = 4 × 64 bytes (PlanesView, Check 1), of which a quarter
+    // (Check 3) is one register; the planes have two lanes for each of their halves (Check 2); an array of
+    // QUARTER = 16 lanes is one register.
     unsafe {
-        let (mut codes, mut plane) = (view.codes.as_ptr(), view.plane.as_ptr());
-        for _ in 0..view.columns {
-            let column = codes.cast::<__m512i>();
-            let bytes = [
-                _mm512_loadu_si512(column),
-                _mm512_loadu_si512(column.add(1)),
-                _mm512_loadu_si512(column.add(2)),
-                _mm512_loadu_si512(column.add(3)),
-            ];
+        let (mut codes, mut planes) = (view.codes.as_ptr().add(64 * view.quarter), view.planes.as_ptr());
+        for t in 0..view.columns {
+            let bytes = _mm512_loadu_si512(codes.cast());
             for half in 0..8 / BITS {
-                let q = _mm512_set1_epi32(*plane);
-                for (acc, bytes) in acc.iter_mut().zip(bytes) {
-                    *acc = _mm512_dpbusd_epi32(*acc, unpack::<BITS>(bytes, half), q);
+                let rows = unpack::<BITS>(bytes, half);
+                let turn = (t + half) % 2;
+                for (p, acc) in acc.iter_mut().enumerate() {
+                    acc[turn] = _mm512_dpbusd_epi32(acc[turn], rows, _mm512_set1_epi32(*planes.add(p)));
                 }
-                plane = plane.add(1);
+                planes = planes.add(2);
             }
             codes = codes.add(COLUMN);
         }
-        for (v, acc) in acc.into_iter().enumerate() {
-            _mm512_storeu_si512(sums.as_mut_ptr().add(16 * v).cast(), acc);
+        for (sums, [even, odd]) in sums.iter_mut().zip(acc) {
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi32(even, odd));
         }
     }
     sums

@@ -35,6 +35,8 @@ use crate::vectors::MAX_DIM;
 
 /// Bytes of one column of a group: four of each row.
 pub const COLUMN: usize = 4 * GROUP;
+/// Rows that the one-query kernel scores at once.
+pub const QUARTER: usize = GROUP / 4;
 
 /// Width of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,17 +179,21 @@ fn quads(values: &[i8], count: usize) -> impl Iterator<Item = i32> {
     })
 }
 
-/// One signed 8-bit plane of a query, four dimensions to a lane.
+/// Both signed 8-bit planes of a query: lanes 2t and 2t + 1 hold dimensions 4t..4t+4 of the one and the other.
 #[derive(Clone)]
-pub struct Plane {
+pub struct Planes {
     quads: Vec<i32>,
 }
 
-impl Plane {
-    /// Packs `values` for groups of codes of that width.
-    pub fn new(bits: Bits, values: &[i8]) -> Self {
-        let columns = values.len().div_ceil(bits.dims_per_column());
-        Self { quads: quads(values, columns * 8 / bits.width()).collect() }
+impl Planes {
+    /// Packs two planes for groups of codes of that width.
+    ///
+    /// # Panics
+    /// If the planes differ in length.
+    pub fn new(bits: Bits, high: &[i8], low: &[i8]) -> Self {
+        assert_eq!(high.len(), low.len(), "planes of different dimensions");
+        let count = high.len().div_ceil(bits.dims_per_column()) * 8 / bits.width();
+        Self { quads: quads(high, count).zip(quads(low, count)).flat_map(|(h, l)| [h, l]).collect() }
     }
 }
 
@@ -251,24 +257,27 @@ impl<'a> View<'a> {
 
 /// What the one-query kernel reads, with its lengths checked.
 #[derive(Clone, Copy)]
-pub(super) struct PlaneView<'a> {
+pub(super) struct PlanesView<'a> {
     /// `columns * COLUMN` bytes.
     pub(super) codes: &'a [u8],
-    /// `columns * (8 / bits)` lanes.
-    pub(super) plane: &'a [i32],
+    /// `columns * (8 / bits) * 2` lanes.
+    pub(super) planes: &'a [i32],
     pub(super) columns: usize,
+    /// Below 4.
+    pub(super) quarter: usize,
 }
 
-impl<'a> PlaneView<'a> {
+impl<'a> PlanesView<'a> {
     #[inline(always)]
-    pub(super) fn checked(group: Group<'a>, plane: &'a Plane) -> Self {
+    pub(super) fn checked(group: Group<'a>, quarter: usize, planes: &'a Planes) -> Self {
         let columns = group.codes.len() / COLUMN;
         assert_eq!(group.codes.len(), columns * COLUMN); // Check 1
         assert_eq!(
-            plane.quads.len(),
-            columns * (8 / group.bits.width()),
+            planes.quads.len(),
+            columns * (8 / group.bits.width()) * 2,
             "codes and query of different dimensions"
         ); // Check 2
-        Self { codes: group.codes, plane: &plane.quads, columns }
+        assert!(quarter < GROUP / QUARTER, "a group has {} quarters", GROUP / QUARTER); // Check 3
+        Self { codes: group.codes, planes: &planes.quads, columns, quarter }
     }
 }

@@ -9,7 +9,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{COLUMN, PlaneView, QueryTerms, RowTerms, View};
+use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
 use crate::simd::f32::neon::not_less;
 use crate::simd::{GROUP, TILE};
 
@@ -91,17 +91,20 @@ unsafe fn blocks<const BITS: usize, const NQ: usize, const V: usize>(
 }
 
 /// # Safety
-/// NEON and dotprod, and a view made by `PlaneView::checked` for codes of BITS bits.
+/// NEON and dotprod, and a view made by `PlanesView::checked` for codes of BITS bits.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-pub(crate) unsafe fn dots<const BITS: usize>(view: PlaneView<'_>) -> [i32; GROUP] {
-    let mut lanes = [0_i32; GROUP];
-    // SAFETY: the lengths both functions ask for, by PlaneView, Checks 1 and 2; `lanes` has GROUP = 4 × REGISTERS.
+pub(crate) unsafe fn dots<const BITS: usize>(view: PlanesView<'_>) -> [[i32; QUARTER]; 2] {
+    let mut lanes = [[0_i32; QUARTER]; 2];
+    // SAFETY: the lengths both functions ask for, by PlanesView, Checks 1 and 2; a quarter is 4 registers, and
+    // the four quarters (Check 3) are all REGISTERS.
     unsafe {
-        let starts = starts::<BITS, 1, 1>(view.plane, view.columns);
-        let [acc] = sums::<BITS, 1, 1, REGISTERS>(view.codes, view.plane, view.columns, 0, starts);
-        for (v, acc) in acc.into_iter().enumerate() {
-            vst1q_s32(lanes.as_mut_ptr().add(4 * v), acc);
+        let starts = starts::<BITS, 2, 2>(view.planes, view.columns);
+        let acc = sums::<BITS, 2, 2, 4>(view.codes, view.planes, view.columns, 4 * view.quarter, starts);
+        for (lanes, acc) in lanes.iter_mut().zip(acc) {
+            for (v, acc) in acc.into_iter().enumerate() {
+                vst1q_s32(lanes.as_mut_ptr().add(4 * v), acc);
+            }
         }
     }
     lanes

@@ -1,6 +1,6 @@
 //! The reference twin.
 
-use super::{PlaneView, QueryTerms, RowTerms, View};
+use super::{PlanesView, QUARTER, QueryTerms, RowTerms, View};
 use crate::simd::{GROUP, TILE};
 
 /// The four codes of row `r` in a column: plane 0 of 8-bit codes, or nibble plane 0 or 1 of 4-bit codes.
@@ -51,15 +51,18 @@ pub(crate) fn survivors<const BITS: usize, const NQ: usize>(
     masks
 }
 
-pub(crate) fn dots<const BITS: usize>(view: PlaneView<'_>) -> [i32; GROUP] {
-    let planes = 8 / BITS;
-    let mut sums = [0_i32; GROUP];
+pub(crate) fn dots<const BITS: usize>(view: PlanesView<'_>) -> [[i32; QUARTER]; 2] {
+    let halves = 8 / BITS;
+    let mut sums = [[0_i32; QUARTER]; 2];
     let (columns, _) = view.codes.as_chunks::<{ 4 * GROUP }>();
     for (t, column) in columns.iter().enumerate().take(view.columns) {
-        for plane in 0..planes {
-            let quad = view.plane[t * planes + plane];
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum += dot4(codes::<BITS>(column, r, plane), quad);
+        for half in 0..halves {
+            let quads = &view.planes[(t * halves + half) * 2..][..2];
+            for r in 0..QUARTER {
+                let codes = codes::<BITS>(column, view.quarter * QUARTER + r, half);
+                for (sum, &quad) in sums.iter_mut().zip(quads) {
+                    sum[r] += dot4(codes, quad);
+                }
             }
         }
     }

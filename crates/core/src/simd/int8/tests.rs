@@ -9,14 +9,14 @@ use crate::simd::{self, Level, Simd, Work};
 
 const WIDTHS: [Bits; 2] = [Bits::Four, Bits::Eight];
 
-struct Dots<'a>(Group<'a>, &'a Plane);
+struct Dots<'a>(Group<'a>, usize, &'a Planes);
 
 impl Work for Dots<'_> {
-    type Output = [i32; GROUP];
+    type Output = [[i32; QUARTER]; 2];
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> [i32; GROUP] {
-        simd.int8_dots(self.0, self.1)
+    fn run<S: Simd>(self, simd: S) -> [[i32; QUARTER]; 2] {
+        simd.int8_dots(self.0, self.1, self.2)
     }
 }
 
@@ -86,8 +86,11 @@ fn queries_are_packed_four_to_a_lane() {
     let values: Vec<i8> = (0..9).map(|j| j - 4).collect();
     let lane = |values: [i8; 4]| i32::from_le_bytes(values.map(i8::cast_unsigned));
     let lanes = [lane([-4, -3, -2, -1]), lane([0, 1, 2, 3]), lane([4, 0, 0, 0]), 0];
-    assert_eq!(Plane::new(Bits::Eight, &values).quads, lanes[..3]);
-    assert_eq!(Plane::new(Bits::Four, &values).quads, lanes);
+    let zeros = [0; 9];
+    let first: Vec<i32> = lanes.iter().flat_map(|&lane| [lane, 0]).collect();
+    let second: Vec<i32> = lanes.iter().flat_map(|&lane| [0, lane]).collect();
+    assert_eq!(Planes::new(Bits::Eight, &values, &zeros).quads, first[..6]);
+    assert_eq!(Planes::new(Bits::Four, &zeros, &values).quads, second);
     let tile = Tile::new(Bits::Four, 9, [[0; 9].as_slice(), &values]);
     assert_eq!(tile.queries(), 2);
     for (lanes_of, &lane) in tile.quads.chunks_exact(TILE).zip(&lanes) {
@@ -111,10 +114,13 @@ fn what_does_not_fit_panics() {
         bytes.fill(1);
         let group = Group::new(bits, &bytes);
         for level in Level::available() {
+            let planes = Planes::new(bits, &[1; 16], &[1; 16]);
+            assert!(catch_unwind(|| simd::run(level, Dots(group, 4, &planes))).is_err());
             for dim in [0, 8, 24] {
                 let query = vec![1; dim];
-                let (plane, tile) = (Plane::new(bits, &query), Tile::new(bits, dim, [query.as_slice()]));
-                assert!(catch_unwind(|| simd::run(level, Dots(group, &plane))).is_err());
+                let (planes, tile) =
+                    (Planes::new(bits, &query, &query), Tile::new(bits, dim, [query.as_slice()]));
+                assert!(catch_unwind(|| simd::run(level, Dots(group, 0, &planes))).is_err());
                 assert!(catch_unwind(|| simd::run(level, Scan(group, &tile))).is_err());
             }
         }
@@ -138,10 +144,13 @@ proptest! {
             write_row(bits, &mut group, r, &codes);
             want[r] = codes.iter().zip(&query).map(|(&c, &q)| i64::from(c) * i64::from(q)).sum();
         }
-        let plane = Plane::new(bits, &query);
+        let planes = Planes::new(bits, &query, &query);
         for level in Level::available() {
-            let got = simd::run(level, Dots(Group::new(bits, &group), &plane));
-            prop_assert_eq!(got.map(i64::from), want, "{}", level.name());
+            for (quarter, want) in want.chunks(QUARTER).enumerate() {
+                for got in simd::run(level, Dots(Group::new(bits, &group), quarter, &planes)) {
+                    prop_assert_eq!(&got.map(i64::from)[..], want, "{}", level.name());
+                }
+            }
         }
     }
 }
