@@ -1,0 +1,89 @@
+//! What this machine can do at best, so that a kernel's figure reads as a share of a limit: bytes streamed
+//! from memory and read from cache, and multiply-adds in f32 and in 8-bit integers.
+//!
+//! Written without intrinsics outside `core::simd`: reads are sums over slices that the compiler vectorises
+//! under a level's features, multiply-adds run on the block kernels over operands that stay in L1.
+
+use counterpoint_benches::{Kernel, normals, repeat};
+use counterpoint_core::simd::f32::{Panel, Tile as FloatTile};
+use counterpoint_core::simd::int8::{Bits, Group, QueryTerms, RowTerms, Tile};
+use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+
+/// Reads every value once, into 64 sums that stay in registers.
+#[derive(Clone, Copy)]
+struct Read<'a>(&'a [f32]);
+
+impl Kernel for Read<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [0.0_f32; 64];
+        for block in std::hint::black_box(self.0).as_chunks::<64>().0 {
+            for (sum, value) in sums.iter_mut().zip(block) {
+                *sum += value;
+            }
+        }
+        simd.dot(&sums, &[1.0; 64])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct FloatMultiplyAdds<'a>(&'a Panel, &'a FloatTile);
+
+impl Kernel for FloatMultiplyAdds<'_> {
+    type Output = [u64; TILE];
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.f32_survivors(std::hint::black_box(self.0), self.1, &[0.0; TILE])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct IntegerMultiplyAdds<'a>(Group<'a>, &'a RowTerms, &'a Tile, &'a QueryTerms);
+
+impl Kernel for IntegerMultiplyAdds<'_> {
+    type Output = [u64; TILE];
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
+    }
+}
+
+fn bench(criterion: &mut Criterion) {
+    let level = Level::detect();
+    let mut group = criterion.benchmark_group("ceilings");
+    for (name, bytes) in [("L1", 16 << 10), ("L2", 512 << 10), ("memory", 512 << 20)] {
+        let values = vec![1.0; bytes / size_of::<f32>()];
+        assert_eq!(repeat(level, 1, Read(&values)), values.len() as f32);
+        let times = ((64 << 20) / bytes).max(1);
+        group.throughput(Throughput::Bytes((times * bytes) as u64));
+        group.bench_function(BenchmarkId::new("read", name), |b| {
+            b.iter(|| repeat(level, times, Read(&values)))
+        });
+    }
+    // 64 rows × 64 dimensions of f32 are 16 KiB, × 256 codes too.
+    let (dim, times) = (64, 256);
+    let (rows, queries) = (normals(GROUP * dim, 1), normals(TILE * dim, 2));
+    let mut panel = Panel::new(dim);
+    panel.pack(rows.chunks(dim));
+    let tile = FloatTile::new(dim, queries.chunks(dim));
+    group.throughput(Throughput::Elements((times * TILE * GROUP * dim) as u64));
+    group.bench_function("multiply-adds/f32", |b| {
+        b.iter(|| repeat(level, times, FloatMultiplyAdds(&panel, &tile)));
+    });
+    let codes = vec![3; 256 * GROUP];
+    let plane = [5_i8; 256];
+    let tile = Tile::new(Bits::Eight, 256, [&plane[..]; TILE]);
+    let rows = RowTerms { scale: [1.0; GROUP], bias: [0.0; GROUP], offset: [0.0; GROUP] };
+    let terms = QueryTerms::default();
+    group.throughput(Throughput::Elements((times * TILE * GROUP * 256) as u64));
+    group.bench_function("multiply-adds/int8", |b| {
+        let codes = Group::new(Bits::Eight, &codes);
+        b.iter(|| repeat(level, times, IntegerMultiplyAdds(codes, &rows, &tile, &terms)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
