@@ -160,6 +160,12 @@ pub struct Query {
     norm: f32,
 }
 
+/// Up to [`TILE`] queries.
+pub struct QueryTile {
+    packed: Tile,
+    norms: [f32; TILE],
+}
+
 /// The group a thread is at.
 pub struct Group {
     /// Present where the batch is worth packing for.
@@ -173,21 +179,25 @@ pub struct Group {
 
 impl Scan for Vectors {
     type Query = Query;
-    type Tile = Tile;
+    type Tile = QueryTile;
     type Group = Group;
 
     fn rows(&self) -> usize {
         self.rows.rows()
     }
 
-    fn query(&self, values: &mut [f32], index: usize) -> Result<Query, InputError> {
+    #[inline(always)]
+    fn query<S: Simd>(&self, _: S, values: &mut [f32], index: usize) -> Result<Query, InputError> {
         self.metric.prepare(values, index)?;
         let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32;
         Ok(Query { values: padded(values), norm })
     }
 
-    fn tile(&self, queries: &[Query]) -> Tile {
-        Tile::new(self.rows.dim(), queries.iter().map(|query| query.values.as_slice()))
+    fn tile(&self, queries: &[Query]) -> QueryTile {
+        let packed = Tile::new(self.rows.dim(), queries.iter().map(|query| query.values.as_slice()));
+        let mut norms = [0.0; TILE];
+        norms.iter_mut().zip(queries).for_each(|(norm, query)| *norm = query.norm);
+        QueryTile { packed, norms }
     }
 
     fn group(&self, queries: usize) -> Group {
@@ -217,22 +227,22 @@ impl Scan for Vectors {
         &self,
         simd: S,
         group: &mut Group,
-        tile: &Tile,
+        tile: &QueryTile,
         queries: &[Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE] {
         if let Some(panel) = &group.panel {
             let error = 4.0 * dot_error(self.rows.dim());
             let mut limits = [f32::INFINITY; TILE];
-            for ((limit, query), &bound) in limits.iter_mut().zip(queries).zip(bounds) {
-                let (q, x) = (query.norm, group.norm);
+            for ((limit, &q), &bound) in limits.iter_mut().zip(&tile.norms).zip(bounds) {
+                let x = group.norm;
                 *limit = match self.metric {
                     Metric::L2 => 0.5 * (q * q - bound) - error * (q * q + x * x),
                     Metric::Ip => -bound - error * q * x,
                     Metric::Cosine => (1.0 - bound) - error * (1.0 + q * x),
                 };
             }
-            return simd.f32_survivors(panel, tile, &limits);
+            return simd.f32_survivors(panel, &tile.packed, &limits);
         }
         let mut masks = [0; TILE];
         let rows = group.first..self.rows.rows().min(group.first + GROUP);

@@ -36,7 +36,7 @@ pub trait Scan: Sync {
     ///
     /// # Errors
     /// [`InputError`] for a query the metric has no use for.
-    fn query(&self, values: &mut [f32], index: usize) -> Result<Self::Query, InputError>;
+    fn query<S: Simd>(&self, simd: S, values: &mut [f32], index: usize) -> Result<Self::Query, InputError>;
 
     /// Packs 1 to [`TILE`] queries.
     fn tile(&self, queries: &[Self::Query]) -> Self::Tile;
@@ -141,7 +141,7 @@ pub fn search<T: Scan>(
         // Enough queries for all: each thread scans every row for its own.
         let batches = (0..count).step_by(share.max(1));
         let parts = control.map(batches, |first| {
-            let batch = Batch::new(scan, queries, first..count.min(first + share), k)?;
+            let batch = Batch::new(scan, queries, first..count.min(first + share), k, control)?;
             Ok::<_, SearchError>(batch.scan(scan, 0..groups, masks, control)?)
         })?;
         return Ok(parts.into_iter().flatten().map(TopK::into_sorted).collect());
@@ -149,7 +149,7 @@ pub fn search<T: Scan>(
     // Few queries: each thread scans its share of the rows for all of them.
     let span = groups.div_ceil(threads);
     let parts = control.map((0..groups).step_by(span), |first| {
-        let batch = Batch::new(scan, queries, 0..count, k)?;
+        let batch = Batch::new(scan, queries, 0..count, k, control)?;
         Ok::<_, SearchError>(batch.scan(scan, first..groups.min(first + span), masks, control)?)
     })?;
     let mut parts = parts.into_iter();
@@ -164,7 +164,8 @@ pub fn search<T: Scan>(
 struct Batch<T: Scan> {
     first: usize,
     queries: Vec<T::Query>,
-    tiles: Vec<T::Tile>,
+    /// Each tile with the bounds of its selections, so that a group that gives nothing touches nothing else.
+    tiles: Vec<(T::Tile, [f32; TILE])>,
     tops: Vec<TopK>,
 }
 
@@ -174,16 +175,12 @@ impl<T: Scan> Batch<T> {
         source: &dyn RowSource,
         range: std::ops::Range<usize>,
         k: usize,
+        control: &Control,
     ) -> Result<Self, InputError> {
         let first = range.start;
-        let mut values = vec![0.0; source.dim()];
-        let queries = range
-            .map(|index| {
-                crate::vectors::read_checked(source, index, &mut values)?;
-                scan.query(&mut values, index)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let tiles = queries.chunks(TILE).map(|chunk| scan.tile(chunk)).collect();
+        let queries = run(control.level(), Prepare { scan, source, range })?;
+        let bound = TopK::new(k).bound();
+        let tiles = queries.chunks(TILE).map(|chunk| (scan.tile(chunk), [bound; TILE])).collect();
         let tops = vec![TopK::new(k); queries.len()];
         Ok(Self { first, queries, tiles, tops })
     }
@@ -202,6 +199,28 @@ impl<T: Scan> Batch<T> {
             run(control.level(), Pass { scan, batch: &mut self, state: &mut state, groups, masks });
         }
         Ok(self.tops)
+    }
+}
+
+/// Reads, checks and prepares consecutive queries, under one level's features.
+struct Prepare<'a, T> {
+    scan: &'a T,
+    source: &'a dyn RowSource,
+    range: std::ops::Range<usize>,
+}
+
+impl<T: Scan> Work for Prepare<'_, T> {
+    type Output = Result<Vec<T::Query>, InputError>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let mut values = vec![0.0; self.source.dim()];
+        let mut queries = Vec::with_capacity(self.range.len());
+        for index in self.range {
+            crate::vectors::read_checked(self.source, index, &mut values)?;
+            queries.push(self.scan.query(simd, &mut values, index)?);
+        }
+        Ok(queries)
     }
 }
 
@@ -230,16 +249,13 @@ impl<T: Scan> Work for Pass<'_, T> {
             }
             scan.enter(simd, state, group);
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
-            for (t, ((queries, tops), tile)) in chunks.zip(&batch.tiles).enumerate() {
-                let mut bounds = [f32::NEG_INFINITY; TILE];
-                for (bound, top) in bounds.iter_mut().zip(&*tops) {
-                    *bound = top.bound();
-                }
-                let survivors = scan.survivors(simd, state, tile, queries, &bounds);
-                for (i, ((query, top), mask)) in queries.iter().zip(tops).zip(survivors).enumerate() {
+            for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
+                let survivors = scan.survivors(simd, state, tile, queries, bounds);
+                for (i, mask) in survivors.into_iter().enumerate().take(queries.len()) {
                     let mask = mask & present & masks.group(batch.first + t * TILE + i, group);
                     if mask != 0 {
-                        scan.score(simd, state, i, query, mask, top);
+                        scan.score(simd, state, i, &queries[i], mask, &mut tops[i]);
+                        bounds[i] = tops[i].bound();
                     }
                 }
             }

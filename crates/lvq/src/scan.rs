@@ -84,8 +84,18 @@ pub struct Group {
     offset: f32,
 }
 
-/// Up to [`TILE`] queries' high planes.
-pub struct HighPlanes(Tile);
+/// Up to [`TILE`] queries: their high planes, and what their thresholds are made of.
+pub struct QueryTile {
+    high: Tile,
+    /// All but the limits.
+    terms: QueryTerms,
+    /// A/w.
+    base: [f32; TILE],
+    /// step·‖l‖.
+    reach: [f32; TILE],
+    /// Σ|q'|, times the largest code.
+    magnitude: [f32; TILE],
+}
 
 fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |most: f32, value| most.max(value.abs()))
@@ -99,14 +109,15 @@ impl Codes {
 
 impl Scan for Codes {
     type Query = Query;
-    type Tile = HighPlanes;
+    type Tile = QueryTile;
     type Group = Group;
 
     fn rows(&self) -> usize {
         counterpoint_core::table::Store::len(self)
     }
 
-    fn query(&self, values: &mut [f32], index: usize) -> Result<Query, InputError> {
+    #[inline(always)]
+    fn query<S: Simd>(&self, _: S, values: &mut [f32], index: usize) -> Result<Query, InputError> {
         self.metric.prepare(values, index)?;
         let mean = self.mean.as_ref().map_or(&[][..], |mean| mean.row(0));
         let dot =
@@ -125,9 +136,26 @@ impl Scan for Codes {
         Ok(Query { planes: Planes::new(self.bits, &values.high, &values.low), values, base, sum, magnitude })
     }
 
-    fn tile(&self, queries: &[Query]) -> HighPlanes {
+    fn tile(&self, queries: &[Query]) -> QueryTile {
         let planes = queries.iter().map(|query| query.values.high.as_slice());
-        HighPlanes(Tile::new(self.bits, self.dimension(), planes))
+        let mut tile = QueryTile {
+            high: Tile::new(self.bits, self.dimension(), planes),
+            terms: QueryTerms::default(),
+            base: [0.0; TILE],
+            reach: [0.0; TILE],
+            magnitude: [0.0; TILE],
+        };
+        let max_code = f32::from(self.bits.max_code());
+        for (i, query) in queries.iter().enumerate() {
+            let step = query.values.step;
+            tile.terms.alpha[i] = 256.0 * step;
+            tile.terms.beta[i] = step * (0.5 * max_code) * query.values.low_sum as f32;
+            tile.terms.gamma[i] = query.sum as f32;
+            tile.base[i] = (query.base / self.weight()) as f32;
+            tile.reach[i] = step * query.values.low_norm;
+            tile.magnitude[i] = query.magnitude * max_code;
+        }
+        tile
     }
 
     fn group(&self, _: usize) -> Group {
@@ -154,27 +182,23 @@ impl Scan for Codes {
         &self,
         simd: S,
         group: &mut Group,
-        tile: &HighPlanes,
-        queries: &[Query],
+        tile: &QueryTile,
+        _: &[Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE] {
         let codes = self.group_at(group.index);
-        let max_code = f32::from(self.bits.max_code());
-        let mut terms = QueryTerms { limit: [f32::INFINITY; TILE], ..QueryTerms::default() };
-        for (i, (query, &bound)) in queries.iter().zip(bounds).enumerate() {
-            let values = &query.values;
-            terms.alpha[i] = 256.0 * values.step;
-            terms.beta[i] = values.step * (0.5 * max_code) * values.low_sum as f32;
-            terms.gamma[i] = query.sum as f32;
-            let target = ((query.base - f64::from(bound)) / self.weight()) as f32;
-            let terms_size = group.scale * max_code * query.magnitude
+        let inverse = (1.0 / self.weight()) as f32;
+        let mut terms = tile.terms.clone();
+        for (i, bound) in bounds.iter().enumerate() {
+            let bound = bound * inverse;
+            let size = group.scale * tile.magnitude[i]
                 + group.bias * terms.gamma[i].abs()
                 + group.offset
-                + (query.base.abs() as f32 + bound.abs());
-            let rounding = terms_size * (1.0 / 1_048_576.0);
-            terms.limit[i] = target - values.step * values.low_norm * codes.radius - rounding;
+                + (tile.base[i].abs() + bound.abs());
+            let rounding = size * (1.0 / 1_048_576.0);
+            terms.limit[i] = (tile.base[i] - bound) - tile.reach[i] * codes.radius - rounding;
         }
-        simd.int8_survivors(int8::Group::new(self.bits, codes.codes), &group.rows, &tile.0, &terms)
+        simd.int8_survivors(int8::Group::new(self.bits, codes.codes), &group.rows, &tile.high, &terms)
     }
 
     #[inline(always)]

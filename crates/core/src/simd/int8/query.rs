@@ -21,22 +21,28 @@ pub struct Query {
 }
 
 impl Query {
-    /// Quantises finite `values`; a zero vector gives zero planes and step 0.
+    /// Quantises finite `values`; a zero vector gives zero planes and step 0. Inlined, so that it is compiled for
+    /// its caller's level.
+    #[inline(always)]
     pub fn new(values: &[f32]) -> Self {
         let largest = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         let step = largest / LARGEST;
         let inverse = if step > 0.0 { LARGEST / largest } else { 0.0 };
-        // `round` is half away from zero; the clamp keeps a rounding of the product in range.
-        let fine = |value: &f32| (value * inverse).round().clamp(-LARGEST, LARGEST) as i32;
-        let high: Vec<i8> = values.iter().map(|value| ((fine(value) + 128) >> 8) as i8).collect();
-        let low: Vec<i8> = values
-            .iter()
-            .zip(&high)
-            .map(|(value, &high)| (fine(value) - 256 * i32::from(high)) as i8)
-            .collect();
+        let (mut high, mut low) = (vec![0_i8; values.len()], vec![0_i8; values.len()]);
+        for ((&value, high), low) in values.iter().zip(&mut high).zip(&mut low) {
+            // Half away from zero, in a form that vectorises; the clamp keeps a rounding of the product in range.
+            let scaled = (value * inverse).clamp(-LARGEST, LARGEST);
+            let whole = scaled.trunc();
+            let rest = scaled - whole;
+            let fine = whole as i32 + i32::from(rest >= 0.5) - i32::from(rest <= -0.5);
+            let coarse = (fine + 128) >> 8;
+            *high = coarse as i8;
+            *low = (fine - 256 * coarse) as i8;
+        }
         let low_sum = low.iter().map(|&v| i32::from(v)).sum();
-        let squares: i64 = low.iter().map(|&v| i64::from(v) * i64::from(v)).sum();
-        let low_norm = (squares as f64).sqrt() as f32 * 1.000_001;
+        // At most 128² · 65,536 = 2³⁰.
+        let squares: i32 = low.iter().map(|&v| i32::from(v) * i32::from(v)).sum();
+        let low_norm = f64::from(squares).sqrt() as f32 * 1.000_001;
         Self { high, low, step, low_sum, low_norm }
     }
 }
