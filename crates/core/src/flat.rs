@@ -170,17 +170,36 @@ pub struct QueryTile {
 pub struct Group {
     /// Present where the batch is worth packing for.
     panel: Option<Panel>,
-    /// The exact distances, where it is not.
-    distances: Vec<[f32; GROUP]>,
-    first: usize,
+    /// Whether the panel holds this group's rows yet.
+    packed: bool,
+    rows: std::ops::Range<usize>,
     /// The largest ‖x‖ of the group.
     norm: f32,
+}
+
+impl Vectors {
+    /// Packs rows and their threshold terms; returns the largest ‖x‖.
+    #[inline(always)]
+    fn pack<S: Simd>(&self, simd: S, panel: &mut Panel, rows: std::ops::Range<usize>) -> f32 {
+        let mut largest = 0.0_f32;
+        for (term, row) in panel.terms.iter_mut().zip(rows.clone()) {
+            let row = self.rows.padded(row);
+            let square = simd.dot(row, row);
+            largest = largest.max(square);
+            *term = if self.metric == Metric::L2 { 0.5 * square } else { 0.0 };
+        }
+        panel.pack(rows.map(|row| self.rows.padded(row)));
+        largest.sqrt()
+    }
 }
 
 impl Scan for Vectors {
     type Query = Query;
     type Tile = QueryTile;
     type Group = Group;
+
+    /// A block of 64 rows costs what some 30 rows cost one by one.
+    const SPARSE: u32 = 24;
 
     fn rows(&self) -> usize {
         self.rows.rows()
@@ -202,24 +221,14 @@ impl Scan for Vectors {
 
     fn group(&self, queries: usize) -> Group {
         let panel = (queries >= PACK_FROM).then(|| Panel::new(self.rows.dim()));
-        let distances = if panel.is_none() { vec![[0.0; GROUP]; TILE] } else { Vec::new() };
-        Group { panel, distances, first: 0, norm: 0.0 }
+        Group { panel, packed: false, rows: 0..0, norm: 0.0 }
     }
 
     #[inline(always)]
-    fn enter<S: Simd>(&self, simd: S, group: &mut Group, index: usize) {
-        group.first = index * GROUP;
-        let rows = group.first..self.rows.rows().min(group.first + GROUP);
-        let Some(panel) = &mut group.panel else { return };
-        let mut largest = 0.0_f32;
-        for (term, row) in panel.terms.iter_mut().zip(rows.clone()) {
-            let row = self.rows.padded(row);
-            let square = simd.dot(row, row);
-            largest = largest.max(square);
-            *term = if self.metric == Metric::L2 { 0.5 * square } else { 0.0 };
-        }
-        group.norm = largest.sqrt();
-        panel.pack(rows.map(|row| self.rows.padded(row)));
+    fn enter<S: Simd>(&self, _: S, group: &mut Group, index: usize) {
+        let first = index * GROUP;
+        group.rows = first..self.rows.rows().min(first + GROUP);
+        group.packed = false;
     }
 
     #[inline(always)]
@@ -231,7 +240,11 @@ impl Scan for Vectors {
         queries: &[Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE] {
-        if let Some(panel) = &group.panel {
+        if let Some(panel) = &mut group.panel {
+            if !group.packed {
+                group.norm = self.pack(simd, panel, group.rows.clone());
+                group.packed = true;
+            }
             let error = 4.0 * dot_error(self.rows.dim());
             let mut limits = [f32::INFINITY; TILE];
             for ((limit, &q), &bound) in limits.iter_mut().zip(&tile.norms).zip(bounds) {
@@ -245,13 +258,9 @@ impl Scan for Vectors {
             return simd.f32_survivors(panel, &tile.packed, &limits);
         }
         let mut masks = [0; TILE];
-        let rows = group.first..self.rows.rows().min(group.first + GROUP);
-        for (((mask, query), &bound), distances) in
-            masks.iter_mut().zip(queries).zip(bounds).zip(&mut group.distances)
-        {
-            for (r, row) in rows.clone().enumerate() {
+        for ((mask, query), &bound) in masks.iter_mut().zip(queries).zip(bounds) {
+            for (r, row) in group.rows.clone().enumerate() {
                 let distance = self.metric.distance(simd, &query.values, self.rows.padded(row));
-                distances[r] = distance;
                 *mask |= u64::from(distance <= bound) << r;
             }
         }
@@ -259,21 +268,10 @@ impl Scan for Vectors {
     }
 
     #[inline(always)]
-    fn score<S: Simd>(
-        &self,
-        simd: S,
-        group: &mut Group,
-        at: usize,
-        query: &Query,
-        mask: u64,
-        top: &mut TopK,
-    ) {
+    fn score<S: Simd>(&self, simd: S, group: &mut Group, query: &Query, mask: u64, top: &mut TopK) {
         for r in rows_of(mask) {
-            let row = group.first + r;
-            let distance = match group.panel {
-                Some(_) => self.metric.distance(simd, &query.values, self.rows.padded(row)),
-                None => group.distances[at][r],
-            };
+            let row = group.rows.start + r;
+            let distance = self.metric.distance(simd, &query.values, self.rows.padded(row));
             top.push(Hit { distance, row: row as u32 });
         }
     }

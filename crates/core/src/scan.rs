@@ -29,6 +29,9 @@ pub trait Scan: Sync {
     /// What a thread holds of the group it is at.
     type Group;
 
+    /// Up to how many allowed rows of a group are scored one by one, without the block kernel.
+    const SPARSE: u32;
+
     /// Number of rows.
     fn rows(&self) -> usize;
 
@@ -44,7 +47,7 @@ pub trait Scan: Sync {
     /// Room for a group. `queries` is how many will be scored against each.
     fn group(&self, queries: usize) -> Self::Group;
 
-    /// Makes `group` hold group `index`.
+    /// Makes `group` stand for group `index`.
     fn enter<S: Simd>(&self, simd: S, group: &mut Self::Group, index: usize);
 
     /// For each query of a tile, the rows of the group that may be at most `bounds` far: bit r for row r.
@@ -58,13 +61,11 @@ pub trait Scan: Sync {
         bounds: &[f32; TILE],
     ) -> [u64; TILE];
 
-    /// Offers the rows of `mask` to `top`, each at its distance. `at` is the query's place in the tile last
-    /// given to `survivors`.
+    /// Offers the rows of `mask` to `top`, each at its distance.
     fn score<S: Simd>(
         &self,
         simd: S,
         group: &mut Self::Group,
-        at: usize,
         query: &Self::Query,
         mask: u64,
         top: &mut TopK,
@@ -242,19 +243,25 @@ impl<T: Scan> Work for Pass<'_, T> {
         for group in groups {
             let rows = scan.rows() - group * GROUP;
             let present = if rows >= GROUP { u64::MAX } else { (1 << rows) - 1 };
-            if let Masks::Shared(mask) = masks
-                && mask.group(group) == 0
-            {
+            let shared = match masks {
+                Masks::Shared(mask) => mask.group(group),
+                Masks::All | Masks::PerQuery(_) => u64::MAX,
+            };
+            if shared == 0 {
                 continue;
             }
             scan.enter(simd, state, group);
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
             for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
-                let survivors = scan.survivors(simd, state, tile, queries, bounds);
+                let survivors = if shared.count_ones() <= T::SPARSE {
+                    [shared; TILE]
+                } else {
+                    scan.survivors(simd, state, tile, queries, bounds)
+                };
                 for (i, mask) in survivors.into_iter().enumerate().take(queries.len()) {
                     let mask = mask & present & masks.group(batch.first + t * TILE + i, group);
                     if mask != 0 {
-                        scan.score(simd, state, i, &queries[i], mask, &mut tops[i]);
+                        scan.score(simd, state, &queries[i], mask, &mut tops[i]);
                         bounds[i] = tops[i].bound();
                     }
                 }

@@ -240,6 +240,7 @@ impl Store for Codes {
     }
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        control.expect(rows.len());
         let mut encoded = Self { mean: self.mean.clone(), ..self.blank() };
         encoded.resize(rows.len());
         let mut kept = Kept::zeroed(self.keep, rows.len(), rows.dim());
