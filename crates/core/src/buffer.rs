@@ -52,7 +52,8 @@ impl Buffer {
 
     /// `len` zero bytes, rounded up to a multiple of 64.
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line::ZERO; len.div_ceil(LINE)], mapped: None }
+        // Zero pages come from the system when they are first written, by whichever thread writes them.
+        Self { lines: bytemuck::allocation::zeroed_vec(len.div_ceil(LINE)), mapped: None }
     }
 
     /// A copy of `bytes`, filled up with zeros to a multiple of 64.

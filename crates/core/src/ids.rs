@@ -86,7 +86,8 @@ impl NewIds {
     }
 }
 
-fn first_repeated(ids: &[i64]) -> Option<i64> {
+/// The first id that comes a second time.
+pub(crate) fn first_repeated(ids: &[i64]) -> Option<i64> {
     // Sorted input (the usual case) needs no table.
     if ids.is_sorted_by(|a, b| a < b) {
         return None;

@@ -247,7 +247,7 @@ pub trait AnnIndex: Send + Sync {
     fn check(&self) -> Result<(), FormatError>;
 }
 
-impl dyn AnnIndex {
+impl dyn AnnIndex + '_ {
     /// Number of vectors.
     pub fn len(&self) -> usize {
         self.ids().len()

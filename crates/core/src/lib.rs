@@ -17,7 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `unsafe` lives in [`simd`] (kernels) and in one place of [`file`] (the memory map); the lint below makes
+//! `unsafe` lives in [`simd`] (kernels) and in one place of [`mod@file`] (the memory map); the lint below makes
 //! every other room say so if it tries.
 #![deny(unsafe_code)]
 

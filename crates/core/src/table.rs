@@ -4,12 +4,10 @@
 //! encoded aside (a store of their own), every check is made, and only then are they moved in. Removal moves
 //! the last row into the gap, so rows stay dense and a removal costs one row.
 
-use std::collections::HashSet;
-
 use serde_json::{Map, Value, json};
 
 use crate::file::{Contents, Document, FormatError, SaveError, TensorView};
-use crate::ids::{IdError, Ids};
+use crate::ids::{IdError, Ids, first_repeated};
 use crate::index::{
     AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
 };
@@ -254,8 +252,7 @@ impl<S: Store> AnnIndex for Table<S> {
         if ids.len() != rows.len() {
             return Err(IdError::Count { expected: rows.len(), got: ids.len() }.into());
         }
-        let mut seen = HashSet::with_capacity(ids.len());
-        if let Some(&id) = ids.iter().find(|&&id| !seen.insert(id)) {
+        if let Some(id) = first_repeated(ids) {
             return Err(IdError::Repeated { id }.into());
         }
         let old: Vec<Option<u32>> = ids.iter().map(|&id| self.ids.row(id)).collect();

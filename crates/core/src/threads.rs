@@ -6,7 +6,7 @@
 //! at any moment leaves the child able to make one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
@@ -46,10 +46,14 @@ fn pool() -> Option<Arc<Pool>> {
     Some(made)
 }
 
-/// Processors this process may use.
+/// Processors this process may use: asked once, for the answer is read from files.
 pub fn available() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static AVAILABLE: OnceLock<usize> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
+
+/// The most threads a call may name; more would not be made anyway.
+const MOST_THREADS: usize = 4096;
 
 /// The caller asked for the work to stop; nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +75,7 @@ impl Control {
     pub fn new(level: Level, threads: Option<usize>) -> Self {
         Self {
             level,
-            threads: threads.filter(|&n| n > 0).unwrap_or_else(available),
+            threads: threads.filter(|&n| n > 0).unwrap_or_else(available).min(MOST_THREADS),
             cancelled: AtomicBool::new(false),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),

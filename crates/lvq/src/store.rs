@@ -5,7 +5,7 @@ use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
-use counterpoint_core::simd::int8::{Bits, group_bytes, read_row, write_row};
+use counterpoint_core::simd::int8::{Bits, copy_row, group_bytes, read_row, write_row};
 use counterpoint_core::simd::{GROUP, run};
 use counterpoint_core::table::{Store, Table, fill, mean};
 use counterpoint_core::threads::Control;
@@ -57,6 +57,10 @@ struct GroupMut<'a> {
 impl GroupMut<'_> {
     fn write(&mut self, bits: Bits, r: usize, codes: &[u8], constants: Constants) {
         write_row(bits, self.codes, r, codes);
+        self.set(r, constants);
+    }
+
+    fn set(&mut self, r: usize, constants: Constants) {
         self.scale[r] = constants.scale;
         self.bias[r] = constants.bias;
         if let Some(square) = self.square.get_mut(r) {
@@ -176,10 +180,9 @@ impl Codes {
         })
     }
 
-    /// The codes and constants of a row. The radius is its group's.
-    fn row(&self, row: usize, codes: &mut [u8]) -> Constants {
+    /// The constants of a row. The radius is its group's.
+    fn constants(&self, row: usize) -> Constants {
         let (group, r) = (self.group_at(row / GROUP), row % GROUP);
-        read_row(self.bits, group.codes, r, codes);
         Constants {
             scale: group.scale[r],
             bias: group.bias[r],
@@ -198,7 +201,8 @@ impl Codes {
     /// The decoded vector of a row.
     fn decode(&self, row: usize, out: &mut [f32]) {
         let mut codes = vec![0; out.len()];
-        let constants = self.row(row, &mut codes);
+        read_row(self.bits, self.group_at(row / GROUP).codes, row % GROUP, &mut codes);
+        let constants = self.constants(row);
         let (s, b) = (constants.scale.to_f32(), constants.bias.to_f32());
         let mean = self.mean.as_ref().map_or(&[][..], |mean| mean.row(0));
         for ((out, &code), &mean) in out.iter_mut().zip(&codes).zip(mean) {
@@ -265,16 +269,20 @@ impl Store for Codes {
     }
 
     fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let mut codes = vec![0; self.dimension()];
-        let constants = other.row(from, &mut codes);
-        self.write(to, &codes, constants);
+        let source = other.group_at(from / GROUP);
+        let constants = other.constants(from);
+        if let Some(mut group) = self.group_mut(to / GROUP) {
+            copy_row(group.codes, to % GROUP, source.codes, from % GROUP);
+            group.set(to % GROUP, constants);
+        }
         self.kept.copy_row(to, &other.kept, from);
     }
 
     fn swap_remove(&mut self, row: usize) {
         let last = self.rows - 1;
         let mut codes = vec![0; self.dimension()];
-        let constants = self.row(last, &mut codes);
+        read_row(self.bits, self.group_at(last / GROUP).codes, last % GROUP, &mut codes);
+        let constants = self.constants(last);
         self.write(row, &codes, constants);
         codes.fill(0);
         self.write(last, &codes, Constants { scale: f16::ZERO, bias: f16::ZERO, square: 0.0, radius: 0.0 });

@@ -120,6 +120,17 @@ pub fn read_row(bits: Bits, group: &[u8], r: usize, codes: &mut [u8]) {
     }
 }
 
+/// Copies the codes of row `from_row` of one group over row `to_row` of another, of the same width and dimension.
+///
+/// # Panics
+/// If a row is not below 64, or the groups differ in length.
+pub fn copy_row(to: &mut [u8], to_row: usize, from: &[u8], from_row: usize) {
+    assert!(to_row < GROUP && from_row < GROUP && to.len() == from.len());
+    for (to, from) in to.chunks_exact_mut(COLUMN).zip(from.chunks_exact(COLUMN)) {
+        to[4 * to_row..4 * to_row + 4].copy_from_slice(&from[4 * from_row..4 * from_row + 4]);
+    }
+}
+
 /// The codes of 64 rows.
 #[derive(Clone, Copy)]
 pub struct Group<'a> {
