@@ -1,0 +1,161 @@
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self, disjoint_base
+
+from counterpoint._result import Result
+
+__all__ = [
+    "LVQ",
+    "Flat",
+    "FormatError",
+    "Index",
+    "InternalError",
+    "UnsupportedError",
+    "__version__",
+    "from_bytes",
+    "info",
+    "load",
+    "merge",
+    "simd_level",
+    "synthetic",
+    "verify",
+]
+
+_Metric: TypeAlias = Literal["l2", "ip", "cosine"]
+_Vectors: TypeAlias = npt.ArrayLike
+_Ids: TypeAlias = npt.ArrayLike
+_Filter: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike | None]
+_Path: TypeAlias = str | PathLike[str]
+_Data: TypeAlias = bytes | bytearray | memoryview
+_Progress: TypeAlias = Callable[[int, int], object]
+_Results: TypeAlias = Iterable[
+    tuple[npt.NDArray[np.signedinteger[Any]], npt.NDArray[np.floating[Any]]]
+]
+
+class _Capabilities(TypedDict):
+    exact: bool
+    reconstruct: bool
+    knobs: tuple[str, ...]
+
+__version__: str
+
+class FormatError(ValueError): ...
+class InternalError(RuntimeError): ...
+class UnsupportedError(ValueError): ...
+
+@disjoint_base
+class Index:
+    @property
+    def capabilities(self) -> _Capabilities: ...
+    @property
+    def dim(self) -> int | None: ...
+    @property
+    def ids(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def metric(self) -> _Metric: ...
+    def fit(
+        self,
+        X: _Vectors,
+        ids: _Ids | None = None,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: _Progress | None = None,
+    ) -> Self: ...
+    def add(
+        self,
+        X: _Vectors,
+        ids: _Ids | None = None,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: _Progress | None = None,
+    ) -> npt.NDArray[np.int64]: ...
+    def upsert(
+        self,
+        X: _Vectors,
+        ids: _Ids,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: _Progress | None = None,
+    ) -> None: ...
+    def remove(self, ids: _Ids) -> None: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+    ) -> Result: ...
+    def reconstruct(self, ids: _Ids) -> npt.NDArray[np.float32]: ...
+    def compact(self) -> None: ...
+    def save(self, path: _Path, *, durable: bool = True) -> None: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> Index: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> Index: ...
+    def verify(self) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, key: SupportsIndex, /) -> bool: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, _memo: object) -> Self: ...
+    def __reduce__(self) -> tuple[Callable[[_Data], Index], tuple[bytes]]: ...
+
+@final
+class Flat(Index):
+    def __new__(cls, metric: _Metric) -> Self: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> Flat: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> Flat: ...
+
+@final
+class LVQ(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        primary: Literal[4, 8] = 8,
+        keep: Literal["none", "f16", "f32"] = "none",
+    ) -> Self: ...
+    @property
+    def primary(self) -> Literal[4, 8]: ...
+    @property
+    def keep(self) -> Literal["none", "f16", "f32"]: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LVQ: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> LVQ: ...
+
+def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> Index: ...
+def from_bytes(data: _Data) -> Index: ...
+def info(path: _Path) -> dict[str, Any]: ...
+def verify(path: _Path) -> dict[str, Any]: ...
+def merge(results: _Results, k: SupportsIndex | None = None) -> Result: ...
+def synthetic(
+    shape: Literal["gaussian", "clusters", "power-law"],
+    n: int,
+    queries: int,
+    dim: int,
+    seed: int,
+    *,
+    clusters: int = 100,
+    spread: float = 1.0,
+    decay: float = 0.5,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
+def simd_level() -> Literal["scalar", "avx2", "avx512", "neon"]: ...

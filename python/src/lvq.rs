@@ -1,0 +1,133 @@
+//! The class `LVQ`.
+#![allow(non_snake_case, reason = "Q is the name of the argument in Python")]
+
+use std::path::PathBuf;
+
+use counterpoint_core::simd::int8::Bits;
+use counterpoint_core::vectors::Keep;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::files;
+use crate::index::{Index, Made};
+use crate::scalars::{self, Given, at_least};
+
+/// Locally-adaptive vector quantisation: each vector in 4 or 8 bits per dimension, scanned by integer kernels.
+///
+/// Around the mean of the data, each vector is rounded to a grid between its own least and largest value.
+/// Codes are the same on every processor and for any number of threads.
+///
+/// Parameters
+/// ----------
+/// metric : {"l2", "ip", "cosine"}
+///     What a distance is; see `Index`.
+/// primary : {4, 8}, default 8
+///     Bits per dimension.
+/// keep : {"none", "f16", "f32"}, default "none"
+///     Whether the vectors themselves are kept, and how precisely. If they are, the best candidates of a search
+///     are scored again on them, distances are then exact (for the vectors as kept), and `reconstruct`
+///     gives them back.
+///
+/// Notes
+/// -----
+/// The method is that of C. Aguerrebere, I. Bhati, M. Hildebrand, M. Tepper, T. Willke: "Similarity search in
+/// the blink of an eye with compressed indices", PVLDB 16 (11), 2023, definitions 1 and 2.
+///
+/// Examples
+/// --------
+/// >>> import counterpoint as cp
+/// >>> index = cp.LVQ("l2", primary=4, keep="f16").fit([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+/// >>> ids, distances = index.search([0.9, 0.0], k=2, rerank=3)
+/// >>> ids.tolist()
+/// [2, 0]
+#[pyclass(frozen, extends = Index, name = "LVQ", module = "counterpoint")]
+pub(crate) struct Lvq;
+
+#[pymethods]
+impl Lvq {
+    #[new]
+    #[pyo3(signature = (metric, primary=Given(None), keep=Given(None)), text_signature = "(metric, primary=8, keep=\"none\")")]
+    fn new(
+        metric: &Bound<'_, PyAny>,
+        primary: Given<'_>,
+        keep: Given<'_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let metric = scalars::named("metric", metric)?;
+        let primary = primary.0.map_or(Ok(8), |primary| at_least("primary", 0, &primary))?;
+        let bits = match primary {
+            4 => Bits::Four,
+            8 => Bits::Eight,
+            other => return Err(PyValueError::new_err(format!("primary: expected 4 or 8, got {other}"))),
+        };
+        let keep = keep.0.map_or(Ok(Keep::None), |keep| scalars::named("keep", &keep))?;
+        let made = Made::Lvq { primary, keep };
+        let index = Index::new(Box::new(counterpoint_lvq::new(metric, bits, keep)), made, None);
+        Ok(PyClassInitializer::from(index).add_subclass(Self))
+    }
+
+    /// Find the nearest neighbours of each query.
+    ///
+    /// Parameters
+    /// ----------
+    /// Q, k, filter, threads
+    ///     As for `Index.search`.
+    /// rerank : int, optional
+    ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default a
+    ///     few more than k where vectors are kept, else none.
+    ///
+    /// Returns
+    /// -------
+    /// Result
+    ///     As for `Index.search`. Distances are estimates, or exact where re-ranked.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     As for `Index.search`; also rerank > 0 where no vectors are kept.
+    #[pyo3(
+        signature = (Q, k=Given(None), *, filter=None, threads=None, rerank=None),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, rerank=None)"
+    )]
+    fn search<'py>(
+        slf: &Bound<'py, Self>,
+        Q: &Bound<'py, PyAny>,
+        k: Given<'py>,
+        filter: Option<&Bound<'py, PyAny>>,
+        threads: Option<&Bound<'py, PyAny>>,
+        rerank: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.as_super().get().find(slf.py(), Q, &k, filter, threads, rerank)
+    }
+
+    /// Bits per dimension: 4 or 8.
+    #[getter]
+    fn primary(slf: &Bound<'_, Self>) -> usize {
+        constructed(slf).0
+    }
+
+    /// How vectors are kept: "none", "f16" or "f32".
+    #[getter]
+    fn keep(slf: &Bound<'_, Self>) -> &'static str {
+        constructed(slf).1.name()
+    }
+
+    /// Load an LVQ index from a file; see `counterpoint.load`. Another method's file is a FormatError.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, mmap=false, verify=true))]
+    fn load(py: Python<'_>, path: PathBuf, mmap: bool, verify: bool) -> PyResult<Bound<'_, PyAny>> {
+        files::open(py, &path, mmap, verify, Some("LVQ"))
+    }
+
+    /// Load an LVQ index from the bytes of a file. Another method's are a FormatError.
+    #[staticmethod]
+    fn from_bytes<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        files::read(py, data, Some("LVQ"))
+    }
+}
+
+fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
+    match slf.as_super().get().made() {
+        Made::Lvq { primary, keep } => (primary, keep),
+        Made::Flat => (8, Keep::None), // no LVQ object is made so
+    }
+}

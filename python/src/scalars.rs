@@ -1,0 +1,66 @@
+//! Numbers and names that come in: `k`, `threads`, `rerank`, `metric`, `keep`.
+
+use std::sync::OnceLock;
+
+use counterpoint_core::threads::available;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt};
+
+/// An argument with a default that `None` does not stand for.
+pub(crate) struct Given<'py>(pub(crate) Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Given(Some(object.to_owned())))
+    }
+}
+
+/// The name of an object's type, for messages.
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
+}
+
+/// A whole number of at least `least`; what does not fit is as good as the largest.
+pub(crate) fn at_least(name: &str, least: usize, object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    if let Ok(int) = object.cast_exact::<PyInt>()
+        && let Ok(value) = int.extract::<usize>()
+        && value >= least
+    {
+        return Ok(value);
+    }
+    let index = object.getattr("__index__");
+    let (Ok(index), false) = (index, object.is_instance_of::<PyBool>()) else {
+        let got = type_name(object);
+        return Err(PyTypeError::new_err(format!("{name}: expected an int, got {got}")));
+    };
+    let value = index.call0()?;
+    if value.lt(least)? {
+        return Err(PyValueError::new_err(format!("{name}: expected at least {least}, got {value}")));
+    }
+    Ok(value.extract().unwrap_or(usize::MAX))
+}
+
+/// `threads=`: all processors by default. More than the most a machine has asks for no more.
+pub(crate) fn threads(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+    const MOST: usize = 4096;
+    // Asking the system reads several files, far more than a search of one query costs.
+    static AVAILABLE: OnceLock<usize> = OnceLock::new();
+    match given {
+        None => Ok(*AVAILABLE.get_or_init(available)),
+        Some(given) => Ok(at_least("threads", 1, given)?.min(MOST)),
+    }
+}
+
+/// Parses an argument that is one of a few names.
+pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Display>>(
+    name: &str,
+    given: &Bound<'_, PyAny>,
+) -> PyResult<T> {
+    let text: String = given
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("{name}: expected a str, got {}", type_name(given))))?;
+    text.parse().map_err(|error: T::Err| PyValueError::new_err(error.to_string()))
+}

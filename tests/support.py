@@ -1,0 +1,64 @@
+"""What several test files use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import counterpoint as cp
+
+Array = npt.NDArray[Any]
+
+METRICS = ("l2", "ip", "cosine")
+
+# One of each kind: every parameter that changes what a file holds.
+METHODS: dict[str, Callable[[Any], cp.Index]] = {
+    "Flat": cp.Flat,
+    "LVQ-8": lambda metric: cp.LVQ(metric),
+    "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
+    "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
+    "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+}
+
+
+def normal(n: int, d: int, seed: int = 1) -> npt.NDArray[np.float32]:
+    """Rows that are nowhere zero."""
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+def exact(queries: Array, rows: Array, metric: str) -> npt.NDArray[np.float64]:
+    """Distances of all pairs, in float64."""
+    queries, rows = queries.astype(np.float64), rows.astype(np.float64)
+    if metric == "l2":
+        return np.asarray(((queries[:, None, :] - rows[None, :, :]) ** 2).sum(axis=2))
+    if metric == "cosine":
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(1.0 - queries @ rows.T)
+    return np.asarray(-(queries @ rows.T))
+
+
+def assert_same(found: cp.Result, expected: cp.Result) -> None:
+    """Bit for bit."""
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+def python(
+    code: str, *arguments: str, timeout: float = 60, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run code in another interpreter; a deadlock there is a failure here."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env=os.environ | environment,
+    )
