@@ -1,8 +1,9 @@
 //! What this machine can do at best, so that a kernel's figure reads as a share of a limit: bytes streamed
-//! from memory and read from cache, and multiply-adds in f32 and in 8-bit integers.
+//! from memory and read from cache, bytes shuffled within registers, and multiply-adds in f32 and in 8-bit
+//! integers.
 //!
-//! Written without intrinsics outside `core::simd`: reads are sums over slices that the compiler vectorises
-//! under a level's features, multiply-adds run on the block kernels over operands that stay in L1.
+//! Reads are sums over slices that the compiler vectorises under a level's features, multiply-adds run on the
+//! block kernels over operands that stay in L1. No kernel shuffles bytes yet, so that ceiling is written here.
 
 use counterpoint_benches::{Kernel, normals, repeat};
 use counterpoint_core::simd::f32::{Panel, Tile as FloatTile};
@@ -50,6 +51,52 @@ impl Kernel for IntegerMultiplyAdds<'_> {
     }
 }
 
+/// 16-entry byte look-ups, eight chains at once: `times` rounds of 8 × 64 bytes (AVX-512) or 8 × 32 (AVX2).
+#[cfg(target_arch = "x86_64")]
+mod shuffles {
+    use std::arch::x86_64::*;
+
+    /// So many rounds of shuffles.
+    type Rounds = fn(usize) -> i32;
+
+    /// Bytes shuffled in a round, and the rounds; `None` where the processor has neither level.
+    pub(crate) fn best() -> Option<(usize, Rounds)> {
+        if is_x86_feature_detected!("avx512bw") {
+            // SAFETY: AVX-512 BW was detected just above (and implies F).
+            Some((8 * 64, |times| unsafe { avx512(times) }))
+        } else if is_x86_feature_detected!("avx2") {
+            // SAFETY: AVX2 was detected just above.
+            Some((8 * 32, |times| unsafe { avx2(times) }))
+        } else {
+            None
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn avx512(times: usize) -> i32 {
+        let table = _mm512_set1_epi32(0x0d0f_0702);
+        let mut chains = std::hint::black_box([_mm512_set1_epi32(0x0301_0e08); 8]);
+        for _ in 0..times {
+            for chain in &mut chains {
+                *chain = _mm512_shuffle_epi8(table, *chain);
+            }
+        }
+        chains.iter().fold(0, |all, &chain| all ^ _mm512_reduce_add_epi32(chain))
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn avx2(times: usize) -> i32 {
+        let table = _mm256_set1_epi32(0x0d0f_0702);
+        let mut chains = std::hint::black_box([_mm256_set1_epi32(0x0301_0e08); 8]);
+        for _ in 0..times {
+            for chain in &mut chains {
+                *chain = _mm256_shuffle_epi8(table, *chain);
+            }
+        }
+        chains.iter().fold(0, |all, &chain| all ^ _mm256_extract_epi32::<0>(chain))
+    }
+}
+
 fn bench(criterion: &mut Criterion) {
     let level = Level::detect();
     let mut group = criterion.benchmark_group("ceilings");
@@ -61,6 +108,11 @@ fn bench(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("read", name), |b| {
             b.iter(|| repeat(level, times, Read(&values)))
         });
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some((bytes, shuffle)) = shuffles::best() {
+        group.throughput(Throughput::Bytes((4096 * bytes) as u64));
+        group.bench_function("shuffle/registers", |b| b.iter(|| shuffle(4096)));
     }
     // 64 rows × 64 dimensions of f32 are 16 KiB, × 256 codes too.
     let (dim, times) = (64, 256);
