@@ -1,0 +1,62 @@
+"""Counterpoint's own methods as contenders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from counterpoint.bench.adapter import Adapter, Knobs, Spec, Vectors
+
+
+class Counterpoint(Adapter):
+    """A class of the package with its constructor's keywords; its knobs are search arguments."""
+
+    native_cosine = True
+
+    def build(self, vectors: Vectors) -> None:
+        """Build with `fit`."""
+        import counterpoint as cp
+
+        settings = dict(self.settings)
+        method = getattr(cp, settings.pop("method"))
+        self.index = method(self.metric, **settings)
+        self.index.fit(vectors, threads=self.build_threads)
+
+    def save(self, path: Path) -> None:
+        """Write one Counterpoint file."""
+        self.index.save(path)
+
+    def search(self, queries: Vectors, k: int) -> npt.NDArray[Any]:
+        """Search with the knobs set."""
+        ids: npt.NDArray[Any] = self.index.search(queries, k, threads=self.threads, **self.knobs)[0]
+        return ids
+
+
+class Reranked(Counterpoint):
+    """A method that keeps the vectors: `rerank` is swept."""
+
+    def sweep(self, n: int, k: int) -> list[Knobs]:
+        """Return candidate counts from k to 20 k."""
+        counts = [round(k * factor) for factor in (1, 1.5, 2, 3, 5, 7.5, 10, 20)]
+        return [{"rerank": count} for count in counts if count <= n] or [{"rerank": n}]
+
+
+_PLAIN = f"{__name__}:Counterpoint"
+_RERANKED = f"{__name__}:Reranked"
+
+
+def _lvq(name: str, primary: int, keep: str, reference: str) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "keep": keep}
+    adapter = _PLAIN if keep == "none" else _RERANKED
+    return Spec(name, name, adapter, settings, ours=True, reference=reference)
+
+
+METHODS: tuple[Spec, ...] = (
+    Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
+    _lvq("lvq8", 8, "none", "faiss-sq8"),
+    _lvq("lvq4", 4, "none", "faiss-sq4"),
+    _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
+    _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
+)

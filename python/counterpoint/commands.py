@@ -1,0 +1,137 @@
+"""`counterpoint build DATA OUT` and `counterpoint search INDEX QUERIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import counterpoint as cp
+from counterpoint import readers
+
+# Each method's class and the options of `build` that are its constructor's.
+METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "flat": (cp.Flat, ()),
+    "lvq": (cp.LVQ, ("primary", "keep")),
+}
+# What an index takes as it is; anything else is made float32.
+TAKEN = ("float32", "float64", "float16", "int8", "uint8")
+SHOWN = 10
+
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; all cores if not given.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the command with one line and status 1 on what a user can put right."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            reason = f"{error.filename}: {error.strerror}"
+        typer.echo(f"counterpoint: {reason}", err=True)
+        raise typer.Exit(1) from None
+
+
+def build(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file of vectors.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "lvq",
+    metric: Annotated[
+        str | None, typer.Option(help="l2, ip or cosine; as the file says if not given.")
+    ] = None,
+    primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="lvq: vectors kept to re-rank with: none, f16 or f32.")
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Build an index over a file of vectors and save it."""
+    with one_line_errors():
+        if method not in METHODS:
+            raise ValueError(f"method is {method!r}: expected {' or '.join(METHODS)}")
+        make, names = METHODS[method]
+        given = {"primary": primary, "keep": keep}
+        options = {name: value for name, value in given.items() if value is not None}
+        for name in options:
+            if name not in names:
+                raise ValueError(f"{method} takes no --{name}")
+        table = readers.read(data)
+        chosen = metric or table.metric
+        if chosen is None:
+            raise ValueError(f"{data} does not say its metric: give --metric l2, ip or cosine")
+        index = make(chosen, **options)
+        columns = (TextColumn("building {task.fields[name]}"), BarColumn(), TimeElapsedColumn())
+        console = Console(stderr=True)
+        quiet = not console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+            task = progress.add_task("", name=method)
+
+            def update(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            index.fit(_taken(table.vectors), table.ids, threads=threads, progress=update)
+        index.save(out)
+        typer.echo(f"{out}: {method}, {len(index):,} × {index.dim}, {out.stat().st_size:,} bytes")
+
+
+def search(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="A Counterpoint file.")],
+    queries: Annotated[
+        Path,
+        typer.Argument(metavar="QUERIES", help="A file of vectors; its queries if it has any."),
+    ],
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    rerank: Annotated[
+        int | None, typer.Option(help="Candidates to re-rank with the kept vectors.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write ids and distances to this .npz file."),
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Search a saved index with a file of queries."""
+    with one_line_errors():
+        if out is not None and out.suffix != ".npz":
+            raise ValueError(f"{out}: expected a name that ends in .npz")
+        loaded = _loaded(index)
+        table = readers.read(queries)
+        rows = _taken(table.vectors if table.queries is None else table.queries)
+        knobs = {} if rerank is None else {"rerank": rerank}
+        if not knobs.keys() <= set(loaded.capabilities["knobs"]):
+            raise ValueError(f"{index}: its method, {loaded.method}, takes no --rerank")
+        found = loaded.search(rows, k, threads=threads, **knobs)
+        if out is not None:
+            np.savez(out, ids=found.ids, distances=found.distances)
+            typer.echo(f"{out}: ids and distances, {found.ids.shape[0]:,} × {found.ids.shape[1]}")
+            return
+        shown = Table("query", "ids, nearest first", "distances")
+        for row in range(min(SHOWN, len(found.ids))):
+            shown.add_row(
+                str(row),
+                " ".join(map(str, found.ids[row])),
+                " ".join(f"{distance:.4g}" for distance in found.distances[row]),
+            )
+        Console().print(shown)
+        if len(found.ids) > SHOWN:
+            typer.echo(f"and {len(found.ids) - SHOWN:,} more queries: -o FILE.npz keeps all")
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return cp.load(path, mmap=True)
+    except cp.FormatError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _taken(rows: Any) -> Any:
+    return rows if rows.dtype.name in TAKEN else rows.astype(np.float32)

@@ -1,0 +1,376 @@
+"""The bench: a tiny run end to end, its record, its tables and plot, the seeds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import counterpoint as cp
+from counterpoint._recall import exact_distances
+from counterpoint.bench import measure, records, registry, report, seeds, truth
+from counterpoint.bench.records import Point, Record
+from counterpoint.cli import app
+
+runner = CliRunner()
+BUILT = {"build_s", "peak_build_bytes", "resident_bytes", "disk_bytes_per_vector"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 rows in 20 clusters, and 40 queries from the same clusters."""
+    random = np.random.default_rng(1)
+    centres = 3 * random.standard_normal((20, 32))
+    rows = centres[random.integers(0, 20, 2040)] + random.standard_normal((2040, 32))
+    path = tmp_path_factory.mktemp("data") / "rows.npz"
+    np.savez(path, vectors=rows[40:].astype(np.float32), queries=rows[:40].astype(np.float32))
+    return path
+
+
+def bench(*arguments: object) -> Result:
+    return runner.invoke(app, ["bench", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def made(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Result, Path]:
+    out = tmp_path_factory.mktemp("out") / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "flat", "lvq8"),
+        *("--peers", "bench_fakes:Slow", "bench_fakes:Failing", "--recall", "0.2,0.9", "0.99"),
+        *("--rounds", 2, "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    return records.read(out), result, out
+
+
+def test_the_record_has_its_schema(made: tuple[Record, Result, Path], file: Path) -> None:
+    record, _, out = made
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert lines[0]["kind"] == "run" and lines[0]["schema"] == records.SCHEMA
+    run = record.run
+    assert (run.k, run.threads, run.mode, run.recall) == (10, 1, "batch", [0.2, 0.9, 0.99])
+    assert run.dataset["n"] == 2000 and run.dataset["queries"] == 40
+    assert run.dataset["metric"] == "l2" and len(run.dataset["digest"]) == 32
+    assert run.machine["cores"] >= 1 and run.versions["counterpoint"] == cp.__version__
+    assert set(record.contenders) == {*("flat", "lvq8", "bench_fakes:Slow", "bench_fakes:Failing")}
+    for name in ("flat", "lvq8", "bench_fakes:Slow"):
+        row = record.contenders[name]
+        assert row.status == "ok" and row.reason is None
+        assert all(getattr(row, field) is not None for field in BUILT)
+        assert row.version == (np.__version__ if ":" in name else cp.__version__)
+        assert all(len(point.seconds) >= 1 for point in record.of(name))
+    assert len(record.of("bench_fakes:Slow")) == 3
+    slow = record.contenders["bench_fakes:Slow"]
+    assert slow.disk_bytes_per_vector == pytest.approx(32 * 4, abs=1)
+    points = [line for line in lines if line["kind"] == "point"]
+    assert all(line["qps"] == line["queries"] / min(line["seconds"]) for line in points)
+
+
+def test_recall_is_judged_by_exact_truth(made: tuple[Record, Result, Path], file: Path) -> None:
+    record = made[0]
+    with np.load(file) as arrays:
+        vectors, queries = arrays["vectors"].astype(np.float64), arrays["queries"]
+    distances = ((vectors[None] - queries[:, None]) ** 2).sum(axis=2)
+    true = np.argsort(distances, axis=1)[:, :10]
+    for point in record.of("bench_fakes:Slow"):
+        share = float((true < 20 * point.knobs["share"]).mean())
+        assert point.recall == pytest.approx(share, abs=1e-9)
+    assert [point.recall for point in record.of("flat")] == [1.0]
+    assert 0.9 < record.of("lvq8")[0].recall <= 1.0
+
+
+def test_the_tables_show_every_contender(made: tuple[Record, Result, Path]) -> None:
+    output = made[1].output
+    assert "bench_fakes:Failing" in output and "RuntimeError: no luck" in output
+    for words in ("flat", "lvq8", "peak build", "q/s at", "0.99", "ours against the fastest peer"):
+        assert words in output
+
+
+def test_a_report_redraws_from_records(made: tuple[Record, Result, Path], tmp_path: Path) -> None:
+    _, result, out = made
+    plot = tmp_path / "plot.svg"
+    again = bench("report", out, "--plot", plot)
+    assert again.exit_code == 0, again.output
+    table = result.output[result.output.index("contenders") : result.output.index("record:")]
+    assert table.strip() in again.output
+    drawn = plot.read_text()
+    assert drawn.lstrip().startswith("<?xml") and "recall" in drawn
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "reason"),
+    [
+        ("Absent", "missing", "not installed: no module 'no_such_library'"),
+        ("Unsuited", "unsuited", "only for other data"),
+        ("Failing", "failed", "RuntimeError: no luck"),
+        ("Exiting", "died", "ended its process with status 3: this library ends its process"),
+        ("Killed", "died", "killed by SIGKILL"),
+        ("Lying", "failed", "answered with ids"),
+        ("Sleeping", "timeout", "timed out: building for 2 s"),
+    ],
+)
+def test_a_contender_that_cannot_go_on_is_a_row(
+    file: Path, tmp_path: Path, name: str, status: str, reason: str
+) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "none", "--rounds", 1),
+        *("--peers", f"bench_fakes:{name}", "--out", out),
+        *(("--timeout", 2) if status == "timeout" else ()),
+    )
+    assert result.exit_code == 0, result.output
+    row = records.read(out).contenders[f"bench_fakes:{name}"]
+    assert row.status == status
+    assert row.reason is not None and row.reason.startswith(reason)
+    assert f"bench_fakes:{name}" in result.output and status in result.output
+
+
+def test_what_a_library_prints_does_no_harm(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "none", "--rounds", 1, "--single"),
+        *("--peers", "bench_fakes:Printing", "bench_fakes:Holes", "--queries", 20, "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    record = records.read(out)
+    assert record.run.mode == "single"
+    assert max(point.recall for point in record.of("bench_fakes:Printing")) == 1.0
+    assert max(point.recall for point in record.of("bench_fakes:Holes")) == pytest.approx(0.1)
+
+
+def test_a_cosine_run_gives_peers_unit_vectors(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "cosine", "--methods", "flat", "--rounds", 1),
+        *("--peers", "bench_fakes:Slow", "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    record = records.read(out)
+    assert record.of("bench_fakes:Slow")[-1].recall == 1.0
+    assert record.of("flat")[0].recall == 1.0
+
+
+def test_what_memory_does_not_hold_runs_in_heats(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "_room", lambda entrants: False)
+    out = tmp_path / "run.jsonl"
+    arguments = ("--dataset", file, "--metric", "l2", "--peers", "none", "--out", out)
+    assert bench(*arguments, "--methods", "flat", "lvq8").exit_code == 0
+    record = records.read(out)
+    assert [row.heat for row in record.contenders.values()] == [1, 2]
+    assert all(len(point.seconds) == 5 for point in record.points)
+
+
+def test_what_the_budget_leaves_out_is_said(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "none", "--rounds", 9),
+        *("--peers", "bench_fakes:Slow", "--budget", 0.001, "--out", out),
+    )
+    assert "left out for the time budget: bench_fakes:Slow (2)" in result.output
+    (point,) = records.read(out).points
+    assert len(point.seconds) == 2
+
+
+def test_rows_are_held_out_where_a_file_has_no_queries(tmp_path: Path) -> None:
+    rows = np.random.default_rng(2).standard_normal((300, 8)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    out = tmp_path / "run.jsonl"
+    arguments = ("--dataset", tmp_path / "rows.npy", "--metric", "ip", "--queries", 50)
+    result = bench(*arguments, "--methods", "flat", "--peers", "none", "--out", out)
+    assert result.exit_code == 0, result.output
+    run = records.read(out).run
+    assert (run.dataset["n"], run.dataset["queries"]) == (250, 50)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "give --dataset NAME or FILE"),
+        (["--dataset", "nothing"], "unknown data set 'nothing'"),
+        (["--dataset", "nothing.npy"], "nothing.npy: No such file or directory"),
+        (["--dataset", "words", "--metric", "l2"], "words has its metric"),
+        (["--dataset", "words", "--peers", "nobody"], "unknown contender 'nobody'"),
+        (["--dataset", "words", "--methods", "none", "--peers", "none"], "no contenders"),
+        (["--dataset", "words", "--k", "10001", "--peers", "none"], "k is 10001"),
+        (["report", "nothing.jsonl"], "nothing.jsonl: No such file or directory"),
+        (["seeds", "--table", "S9"], "unknown table 'S9'"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments: list[str], reason: str) -> None:
+    result = bench(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith(f"counterpoint: {reason}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", ["", "{}\n", "no json\n", '{"kind": "point"}\n'])
+def test_a_report_of_no_record_says_so(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(damage)
+    result = bench("report", path)
+    assert result.exit_code == 1
+    assert "not a bench record" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_records_are_joined_only_where_they_compare(
+    made: tuple[Record, Result, Path], file: Path, tmp_path: Path
+) -> None:
+    record, _, out = made
+    other = tmp_path / "other.jsonl"
+    arguments = ("--dataset", file, "--metric", "l2", "--methods", "lvq4", "--peers", "none")
+    assert bench(*arguments, "--out", other).exit_code == 0
+    joined = records.merged([record, records.read(other)])
+    assert set(joined.contenders) == {*record.contenders, "lvq4"}
+    assert bench("report", out, other).exit_code == 0
+    assert "several records hold" in bench("report", out, out).stderr
+    changed = Record(replace(record.run, threads=2))
+    with pytest.raises(ValueError, match="differ in threads"):
+        records.merged([record, changed])
+
+
+def points(*pairs: tuple[float, float]) -> list[Point]:
+    return [Point("one", {}, recall, 1000, [1000 / qps]) for recall, qps in pairs]
+
+
+def test_frontier_and_best() -> None:
+    some = points((0.5, 100), (0.9, 50), (0.8, 30), (0.99, 10), (0.9, 45))
+    assert [point.recall for point in records.frontier(some)] == [0.5, 0.9, 0.99]
+    best = records.best_at(some, 0.8)
+    assert best is not None and best.qps == pytest.approx(50)
+    assert records.best_at(some, 0.999) is None
+    assert len(measure.near_frontier(some)) == 4  # 45 is within the slack of 50
+
+
+def test_ratios_are_taken_at_equal_recall(made: tuple[Record, Result, Path]) -> None:
+    record = Record(made[0].run)
+    for name, ours, reference in (("lvq8", True, "sq8"), ("sq8", False, None), ("q", False, None)):
+        record.contenders[name] = records.Contender(name, name, ours, reference, {})
+    record.points = [
+        Point("lvq8", {}, 0.995, 100, [1.0]),
+        Point("sq8", {}, 0.985, 100, [4.0]),
+        Point("q", {"ef": 1}, 0.5, 100, [0.1]),
+        Point("q", {"ef": 9}, 0.999, 100, [2.0]),
+    ]
+    found: list[Any] = [
+        (recall, mine.qps / rival.qps if rival else None, reference)
+        for _, recall, mine, rival, reference in report.comparisons(record)
+    ]
+    assert found == [
+        (0.2, pytest.approx(0.1), False),
+        (0.9, pytest.approx(2), False),
+        (0.99, pytest.approx(2), False),
+        (0.985, pytest.approx(4), True),
+    ]
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_truth_is_exact_and_kept(cache: Path, metric: str) -> None:
+    random = np.random.default_rng(3)
+    vectors = random.standard_normal((500, 16)).astype(np.float32) + 100
+    queries = random.standard_normal((7, 16)).astype(np.float32) + 100
+    every = np.tile(np.arange(500), (7, 1))
+    wanted = np.argsort(exact_distances(vectors, queries, every, metric), axis=1)[:, :5]
+    found = truth.cached(vectors, queries, 5, metric)
+    np.testing.assert_array_equal(found, wanted)
+    kept = cache / "counterpoint" / "truth" / f"{truth.digest(vectors, queries)}-{metric}-5.npy"
+    np.save(kept, np.zeros((7, 5), np.int64))
+    assert not truth.cached(vectors, queries, 5, metric).any()
+    kept.write_bytes(b"cut short")
+    np.testing.assert_array_equal(truth.cached(vectors, queries, 5, metric), wanted)
+
+
+def test_recall_counts_ties_and_no_hole() -> None:
+    vectors = np.array([[0], [1], [1], [1], [5]], np.float32)
+    queries = np.zeros((2, 1), np.float32)
+    exact = np.array([[0, 1], [0, 1]])
+    for found, wanted in (
+        ([[0, 3], [2, 0]], 1.0),
+        ([[0, 0], [0, 4]], 0.5),
+        ([[-1, -1], [0, 1]], 0.5),
+        ([[0, -1], [-1, 3]], 0.5),
+        ([[-1], [-1]], 0.0),
+    ):
+        assert truth.recall(vectors, queries, exact, np.array(found), "l2") == wanted
+    for wrong in ([[0, 5], [0, 1]], [[-2, 0], [0, 1]], [[0, 1]]):
+        with pytest.raises(ValueError, match="answered with"):
+            truth.recall(vectors, queries, exact, np.array(wrong), "l2")
+
+
+def test_every_name_resolves_and_every_reference_is_a_peer() -> None:
+    assert len(registry.methods(["all"])) == len(registry.METHODS)
+    assert len(registry.peers(["all"])) == len(registry.PEERS)
+    for spec in registry.METHODS.values():
+        assert spec.reference in registry.PEERS
+    libraries = {"faiss", "hnswlib", "usearch", "rabitqlib", "svs", "lorann", "scann", "turbovec"}
+    assert set(registry.groups()) == libraries
+    assert [spec.name for spec in registry.peers(["turbovec"])] == [
+        f"turbovec{bits}" for bits in (2, 3, 4)
+    ]
+
+
+@pytest.mark.parametrize("name", list(registry.PEERS))
+def test_every_peers_file_imports_without_its_library_and_sweeps_upwards(name: str) -> None:
+    import importlib
+
+    spec = registry.PEERS[name]
+    module, _, kind = spec.adapter.partition(":")
+    adapter = getattr(importlib.import_module(module), kind)("l2", 128, 1, 1, **spec.settings)
+    for n in (50, 100_000):
+        sweep = adapter.sweep(n, 10)
+        assert sweep and all(set(knobs) == set(sweep[0]) for knobs in sweep)
+        assert len({tuple(knobs.items()) for knobs in sweep}) == len(sweep)
+        costs = [np.prod(list(knobs.values())) for knobs in sweep]
+        assert costs == sorted(costs)
+
+
+def test_seeds_hold_every_row_of_the_prototypes() -> None:
+    held = {seed.table: seed for seed in seeds.load()}
+    assert list(held) == ["S0", "S1", "S2", "S3", "S4"]
+    published = {
+        (seed.table, row.label): row.published for seed in held.values() for row in seed.rows
+    }
+    assert published["S0", "exact f32, n=2,000 d=128"] == {"rate": 6516307}
+    assert published["S1", "rank 32, n_probe 8, n=50,000"]["recall"] == 0.561
+    assert published["S3", "LVQ-8"] == {"mib": 26.70, "recall": 0.942, "qps": 120}
+    assert len(published) == sum(len(seed.rows) for seed in held.values())
+    for seed in held.values():
+        assert seed.source
+        for row in seed.rows:
+            assert seeds.text(row.published)
+            assert row.method is None or (row.method in registry.METHODS and row.data)
+
+
+def test_seeds_prints_ours_beside_the_published() -> None:
+    result = bench("seeds", "--fast", "--table", "S0")
+    assert result.exit_code == 0, result.output
+    assert "6,516,307 dist/s" in result.output and "not yet" in result.output
+    rows = len(seeds.load(["S0"])[0].rows)
+    assert f"5 of {rows} rows filled" in result.output
+
+
+def test_a_seeds_row_is_measured() -> None:
+    seed = seeds.load(["S3"])[0]
+    small = [replace(row, data={**row.data, "n": 3000}) for row in seed.rows]
+    found = dict(
+        (row.label, ours) for row, ours in seeds.measured(replace(seed, rows=small), 20, 1)
+    )
+    exact, lvq8 = found["fp32"], found["LVQ-8"]
+    assert exact is not None and exact["recall"] == 1.0
+    assert exact["bytes"] == pytest.approx(4 * 128, rel=0.01)
+    assert lvq8 is not None and lvq8["recall"] > 0.9 and lvq8["mib"] < 0.3 * exact["mib"]
+    assert found["LVQ-8x8, re-rank 10×"] is None
