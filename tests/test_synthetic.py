@@ -26,5 +26,5 @@ def test_every_option_changes_the_data() -> None:
 
 
 def test_an_unknown_shape_is_named() -> None:
-    with pytest.raises(ValueError, match='shape: expected .*power-law.*, got "cubes"'):
+    with pytest.raises(ValueError, match=r'shape: expected .*power-law.*, got "cubes"'):
         synthetic("cubes", 1, 1, 1, 1)  # type: ignore[arg-type]
