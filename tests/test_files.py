@@ -164,6 +164,25 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
         cp.from_bytes(data)
 
 
+def test_memory_of_any_layout_is_read() -> None:
+    """Also where it is large and copied in parts."""
+    for n in (3, 200_000):
+        index = cp.Flat("l2").fit(np.zeros((n, 5), np.float32))
+        data = index.to_bytes()
+        spread = np.zeros(2 * len(data), np.uint8)
+        spread[::2] = np.frombuffer(data, np.uint8)
+        for view in (
+            bytearray(data),
+            memoryview(data),
+            spread[::2].data,
+            np.frombuffer(data, np.float32).reshape(4, -1).data,
+            np.frombuffer(data, np.dtype("i4,f4")).data,
+        ):
+            assert cp.from_bytes(view).to_bytes() == data
+        with pytest.raises(cp.FormatError):
+            cp.from_bytes(memoryview(data)[:-1])
+
+
 @pytest.mark.parametrize("data", ["text", 5, [1, 2], None])
 def test_only_bytes_are_read(data: object) -> None:
     with pytest.raises(TypeError, match="data: expected bytes, bytearray or memoryview, got"):
@@ -212,6 +231,10 @@ def test_what_cannot_be_saved_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         index.save(tmp_path / "no folder" / "x.cp")
     assert raised.value.filename == str(tmp_path / "no folder" / "x.cp")
+    assert raised.value.errno == errno.ENOENT
+    with pytest.raises(OSError) as long:
+        index.save(tmp_path / ("x" * 300))
+    assert long.value.errno == errno.ENAMETOOLONG
     with pytest.raises(IsADirectoryError):
         index.save(tmp_path)
     with pytest.raises(OSError, match="expected a regular file, got a device"):

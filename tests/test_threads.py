@@ -108,6 +108,68 @@ def interrupt(work: str) -> float:
     return elapsed
 
 
+CTRL_C_FILES = """
+import os, sys, numpy as np, counterpoint as cp
+path = sys.argv[1]
+small = cp.Flat("l2").fit(np.ones((3, 4), np.float32))
+index = cp.Flat("l2").fit(np.broadcast_to(np.zeros((1, 1024), np.float32), (150_000, 1024)))
+data = index.to_bytes()
+mapped = None
+works = {
+    "save": lambda: index.save(path),
+    "save, not durable": lambda: index.save(path, durable=False),
+    "to_bytes": lambda: index.to_bytes(),
+    "from_bytes": lambda: cp.from_bytes(data),
+    "from a memoryview": lambda: cp.from_bytes(memoryview(data)),
+    "load": lambda: cp.load(path, verify=False),
+    "load mapped": lambda: cp.load(path, mmap=True),
+    "verify": lambda: cp.verify(path),
+    "verify the index": lambda: mapped.verify(),
+}
+for name, work in works.items():
+    if name.startswith("save"):
+        small.save(path)
+    elif name == "to_bytes":
+        index.save(path, durable=False)
+        mapped = cp.load(path, mmap=True, verify=False)
+    try:
+        print(name, flush=True)
+        while True:
+            work()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    assert len(cp.load(path, mmap=True)) in ((3, 150_000) if "save" in name else (150_000,))
+print("sound", flush=True)
+"""
+
+
+def test_ctrl_c_stops_work_on_files_within_half_a_second(tmp_path: Path) -> None:
+    """Of 600 MB, and the file that was to be replaced is there and sound."""
+    path = tmp_path / "index.cp"
+    for attempt in range(3):  # the machine may be busy with something else
+        child = subprocess.Popen(
+            [sys.executable, "-c", CTRL_C_FILES, path], stdout=subprocess.PIPE, text=True
+        )
+        watchdog = threading.Timer(60, child.kill)
+        watchdog.start()
+        elapsed = {}
+        assert child.stdout is not None
+        with child, child.stdout as out:
+            while (name := out.readline().strip()) not in ("sound", ""):
+                time.sleep(0.2)
+                sent = time.perf_counter()
+                child.send_signal(signal.SIGINT)
+                assert out.readline() == "interrupted\n", name
+                elapsed[name] = time.perf_counter() - sent
+        watchdog.cancel()
+        path.unlink()
+        assert child.returncode == 0 and name == "sound" and len(elapsed) == 9
+        if attempt == 2 or max(elapsed.values()) < 0.5:
+            break
+    assert max(elapsed.values()) < 0.5, elapsed
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_progress(method: str) -> None:
     rows = MANY if method in ("LVQ-8", "Flat") else MANY[:1000]

@@ -26,6 +26,9 @@ pub(crate) const LONG_SEARCH: usize = 100_000_000;
 /// Values read by a fit or an add from which it is watched.
 pub(crate) const LONG_BUILD: usize = 4_000_000;
 
+/// Bytes of a file from which reading or writing it is watched: half a second of a slow disk.
+pub(crate) const LONG_FILE: usize = 8 << 20;
+
 /// The instruction set of this process. Checked on import; asked again here because it is cheap.
 pub(crate) fn level() -> PyResult<Level> {
     Level::active().map_err(|error| PyImportError::new_err(error.to_string()))

@@ -97,6 +97,9 @@ impl From<Failure> for PyErr {
             }
             Failure::Add(AddError::Cancelled(_))
             | Failure::Search(SearchError::Cancelled(_))
+            | Failure::Unsound(Unsound::Cancelled(_))
+            | Failure::Open(OpenError::Cancelled(_))
+            | Failure::Save(SaveError::Cancelled(_))
             | Failure::Cancelled => PyKeyboardInterrupt::new_err(()),
             Failure::Search(error) => PyValueError::new_err(error.to_string()),
             Failure::Unsound(error) | Failure::Open(OpenError::Format(error)) => {
@@ -104,6 +107,8 @@ impl From<Failure> for PyErr {
             }
             Failure::Open(OpenError::Io { path, source }) => os_error(&path, &source),
             Failure::Save(SaveError::Io { path, source }) => os_error(&path, &source),
+            // What Python said when it was to take bytes.
+            Failure::Save(SaveError::Write(source)) => source.into(),
             Failure::Save(SaveError::NotRegular { path, got }) => {
                 os_error(&path, &io::Error::other(format!("expected a regular file, got {got}")))
             }
@@ -143,13 +148,9 @@ fn os_error(path: &Path, error: &io::Error) -> PyErr {
     const EIO: i32 = 5;
     const EISDIR: i32 = 21;
     const EINVAL: i32 = 22;
-    // An error that was wrapped on its way, or is none of the system's, has only a kind.
+    // An error that is none of the system's has only a kind.
     let (errno, reason) = match (error.raw_os_error(), error.kind()) {
         (Some(errno), _) => (errno, None),
-        (None, io::ErrorKind::NotFound) => (2, None),
-        (None, io::ErrorKind::PermissionDenied) => (13, None),
-        (None, io::ErrorKind::StorageFull) => (28, None),
-        (None, io::ErrorKind::ReadOnlyFilesystem) => (30, None),
         (None, io::ErrorKind::UnexpectedEof) => (EIO, Some(error.to_string())),
         (None, _) if path.is_dir() => (EISDIR, None),
         (None, _) => (EINVAL, Some(error.to_string())),

@@ -1,21 +1,27 @@
-//! `load`, `from_bytes`, `info` and `verify`.
+//! Files and bytes: `save`, `load`, `to_bytes`, `from_bytes`, `info` and `verify`.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use counterpoint_core::file::{self, Access, Contents, FormatError, Info, Map, OpenError};
+use counterpoint_core::file::{self, Access, Contents, FormatError, Info, Map, OpenError, verify_bytes};
 use counterpoint_core::index::AnnIndex;
+use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::Keep;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySlice, PyTuple};
 
-use crate::enter::{Call, enter};
+use crate::enter::{Call, LONG_FILE, enter};
 use crate::errors::Failure;
 use crate::index::{Index, Made};
 use crate::result;
 use crate::scalars::type_name;
+use crate::shared::Shared;
+
+/// Bytes copied at a time with the GIL held.
+const PART: usize = 4 << 20;
 
 /// An index, and what its Python object needs to know of it.
 pub(crate) struct Loaded {
@@ -25,20 +31,131 @@ pub(crate) struct Loaded {
 }
 
 /// Makes the index of a sound file of any method, or of `only` one.
-fn interpret(contents: Contents, only: Option<&str>, map: Option<Arc<Map>>) -> Result<Loaded, FormatError> {
+fn interpret(
+    contents: Contents,
+    only: Option<&str>,
+    map: Option<Arc<Map>>,
+    control: &Control,
+) -> Result<Loaded, FormatError> {
     if let Some(only) = only {
         contents.expect_method(only)?;
     }
     let (made, index) = match contents.method() {
-        "Flat" => (Made::Flat, counterpoint_core::flat::Flat::load(contents)?),
+        "Flat" => (Made::Flat, counterpoint_core::flat::Flat::load(contents, control)?),
         "LVQ" => {
             let primary = contents.param_usize("primary")?;
             let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None); // refused just below if unknown
-            (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents)?)
+            (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
         other => return Err(FormatError::content("method", "Flat or LVQ", other)),
     };
     Ok(Loaded { index, made, map })
+}
+
+/// The call of something that goes through `bytes` bytes.
+fn through(bytes: usize) -> PyResult<Call> {
+    if bytes >= LONG_FILE { Call::watched(1) } else { Call::short(1) }
+}
+
+/// The call of something that goes through a file.
+fn through_file(py: Python<'_>, path: &Path) -> PyResult<Call> {
+    // What is wrong with the path, if anything, the call itself will say.
+    through(py.detach(|| fs::metadata(path).map_or(0, |file| file.len())) as usize)
+}
+
+/// The call of something that goes through an index, or must wait for it.
+fn through_index(shared: &Shared) -> PyResult<Call> {
+    through(
+        shared
+            .glance(|state| {
+                let index = state.index();
+                // No method keeps much more of a vector than its values and a cache line.
+                let own = index.len().saturating_mul(4 * index.dim().unwrap_or(0) + 64);
+                state.map.as_ref().map_or(own, |map| own.max(map.as_bytes().len()))
+            })
+            .unwrap_or(usize::MAX),
+    )
+}
+
+/// `Index.save`.
+pub(crate) fn save(py: Python<'_>, shared: &Shared, path: &Path, durable: bool) -> PyResult<()> {
+    enter(py, &through_index(shared)?, None, |call| {
+        Ok(shared.read(call, |state| state.index().save(path, durable, &call.control))??)
+    })
+}
+
+/// `Index.to_bytes`.
+pub(crate) fn write<'py>(py: Python<'py>, shared: &Shared) -> PyResult<Bound<'py, PyBytes>> {
+    let mut bytes = Growing::new(py)?;
+    enter(py, &through_index(shared)?, None, |call| {
+        Ok(shared.read(call, |state| {
+            state.index().with_document(&mut |document| document.write_to(&mut bytes, &call.control))
+        })??)
+    })?;
+    bytes.finish(py)
+}
+
+/// `Index.verify`.
+pub(crate) fn check(py: Python<'_>, shared: &Shared) -> PyResult<()> {
+    enter(py, &through_index(shared)?, None, |call| {
+        shared.read(call, |state| {
+            state.index().check(&call.control)?;
+            if let Some(map) = &state.map {
+                verify_bytes(map.as_bytes(), &call.control)?;
+            }
+            Ok::<(), Failure>(())
+        })?
+    })
+}
+
+/// A `bytes` object in the making, an `io.BytesIO`: to make one of many GB at once would keep the GIL for seconds, and
+/// the bytes in memory twice.
+struct Growing(Py<PyAny>);
+
+impl Growing {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self(py.import("io")?.getattr("BytesIO")?.call0()?.unbind()))
+    }
+
+    fn add(&self, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.0.call_method1(bytes.py(), "write", (bytes,)).map(drop)
+    }
+
+    /// The bytes, which are not copied.
+    fn finish(self, py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
+        Ok(self.0.bind(py).call_method0("getvalue")?.cast_into()?)
+    }
+}
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let part = bytes.get(..PART).unwrap_or(bytes);
+        let added = Python::try_attach(|py| self.add(&PyBytes::new(py, part)));
+        added.ok_or_else(|| io::Error::other("the interpreter is shutting down"))??;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A copy of a buffer's bytes.
+fn copied<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    // What is small, or does not lie in one piece.
+    let whole = || Ok(py.get_type::<PyBytes>().call1((data,))?.cast_into()?);
+    let view = PyMemoryView::from(data)?;
+    let length: usize = view.getattr("nbytes")?.extract()?;
+    if length < LONG_FILE || !view.getattr("c_contiguous")?.is_truthy()? {
+        return whole();
+    }
+    let Ok(view) = view.call_method1("cast", ("B",)) else { return whole() };
+    let bytes = Growing::new(py)?;
+    for at in (0..length).step_by(PART) {
+        py.check_signals()?;
+        bytes.add(&view.get_item(PySlice::new(py, at as isize, (at + PART) as isize, 1))?)?;
+    }
+    bytes.finish(py)
 }
 
 /// `load` of a module or class.
@@ -49,13 +166,13 @@ pub(crate) fn open<'py>(
     verify: bool,
     only: Option<&'static str>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let loaded = enter(py, &Call::short(1)?, None, |_| {
+    let loaded = enter(py, &through_file(py, path)?, None, |call| {
         let access = if mmap { Access::Map } else { Access::Read };
-        let contents = Contents::open(path, access, verify)?;
+        let contents = Contents::open(path, access, verify, &call.control)?;
         let mapped = || File::open(path).and_then(|file| Map::new(&file)).map(Arc::new);
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let map = mmap.then(mapped).transpose().map_err(io)?;
-        Ok(interpret(contents, only, map)?)
+        Ok(interpret(contents, only, map, &call.control)?)
     })?;
     Index::wrap(py, loaded)
 }
@@ -70,7 +187,7 @@ pub(crate) fn read<'py>(
         bytes.clone()
     } else if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
         // Others may write to it while the GIL is released.
-        py.get_type::<PyBytes>().call1((data,))?.cast_into::<PyBytes>()?
+        copied(py, data)?
     } else {
         let got = type_name(data);
         return Err(PyTypeError::new_err(format!(
@@ -78,8 +195,9 @@ pub(crate) fn read<'py>(
         )));
     };
     let bytes = data.as_bytes();
-    let loaded = enter(py, &Call::short(1)?, None, |_| {
-        Ok::<_, Failure>(interpret(Contents::from_bytes(bytes)?, only, None)?)
+    let loaded = enter(py, &through(bytes.len())?, None, |call| {
+        let contents = Contents::from_bytes(bytes, &call.control)?;
+        Ok(interpret(contents, only, None, &call.control)?)
     })?;
     Index::wrap(py, loaded)
 }
@@ -176,7 +294,8 @@ pub(crate) fn info(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>>
 ///     As for `load`.
 #[pyfunction]
 pub(crate) fn verify(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let info = enter(py, &Call::short(1)?, None, |_| Ok(file::verify_path(&path)?))?;
+    let info =
+        enter(py, &through_file(py, &path)?, None, |call| Ok(file::verify_path(&path, &call.control)?))?;
     described(py, &info)
 }
 

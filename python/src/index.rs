@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use counterpoint_core::file::{Map, verify_bytes};
+use counterpoint_core::file::Map;
 use counterpoint_core::index::SearchOptions;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::{Keep, RowSource};
@@ -14,7 +14,6 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::arrays;
 use crate::enter::{Call, LONG_BUILD, LONG_SEARCH, Progress, enter};
-use crate::errors::Failure;
 use crate::files::{self, Loaded};
 use crate::filter::Wanted;
 use crate::flat::Flat;
@@ -51,7 +50,8 @@ pub(crate) enum Made {
 /// the argument, what was expected and what came; ids that the index does not have are a KeyError.
 ///
 /// **Threads.** Any number of threads may use an index at once; searches run side by side, and go on while `fit`
-/// works. The GIL is released. Ctrl-C stops a long fit, add or search, and the index is then as it was.
+/// works. The GIL is released. Ctrl-C stops a long fit, add, search, save or load; the index, and a file that was to be
+/// replaced, are then as they were.
 /// After a fork the child has a copy that works, unless another thread was changing the index at that moment.
 #[pyclass(frozen, subclass, module = "counterpoint")]
 pub(crate) struct Index {
@@ -369,19 +369,12 @@ impl Index {
     ///     What the system says, with errno and filename.
     #[pyo3(signature = (path, *, durable=true))]
     fn save(&self, py: Python<'_>, path: PathBuf, durable: bool) -> PyResult<()> {
-        let call = Call::short(1)?;
-        enter(py, &call, None, |call| {
-            Ok(self.shared.read(call, |state| state.index().save(&path, durable))??)
-        })
+        files::save(py, &self.shared, &path, durable)
     }
 
     /// Return the bytes of the file that `save` would write.
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let call = Call::short(1)?;
-        let bytes = enter(py, &call, None, |call| {
-            Ok(self.shared.read(call, |state| state.index().to_bytes())??)
-        })?;
-        Ok(PyBytes::new(py, &bytes))
+        files::write(py, &self.shared)
     }
 
     /// Load an index of any method from a file; see `counterpoint.load`.
@@ -404,16 +397,7 @@ impl Index {
     /// FormatError
     ///     What does not hold.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        let call = Call::short(1)?;
-        enter(py, &call, None, |call| {
-            self.shared.read(call, |state| {
-                state.index().check()?;
-                if let Some(map) = &state.map {
-                    verify_bytes(map.as_bytes())?;
-                }
-                Ok::<(), Failure>(())
-            })?
-        })
+        files::check(py, &self.shared)
     }
 
     /// Figures for people: method, metric, n, dim, bytes of each part, bytes_per_vector, the method's own.

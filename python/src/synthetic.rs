@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 
 use crate::result::table;
 
+type Array<'py> = Bound<'py, PyArray2<f32>>;
+
 /// Draw synthetic vectors and queries of the same distribution.
 ///
 /// Parameters
@@ -42,13 +44,14 @@ pub(crate) fn synthetic<'py>(
     clusters: usize,
     spread: f32,
     decay: f32,
-) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray2<f32>>)> {
+) -> PyResult<(Array<'py>, Array<'py>)> {
     let shape = match shape {
         "gaussian" => Shape::Gaussian,
         "clusters" => Shape::Clusters { clusters, spread },
         "power-law" => Shape::PowerLaw { decay },
         _ => {
-            let message = format!("shape: expected \"gaussian\", \"clusters\" or \"power-law\", got {shape:?}");
+            let message =
+                format!("shape: expected \"gaussian\", \"clusters\" or \"power-law\", got {shape:?}");
             return Err(PyValueError::new_err(message));
         }
     };

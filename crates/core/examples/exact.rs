@@ -27,8 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("nearest even:       {:?}", index.search(&queries, &options, &control)?.ids);
 
     let path = std::env::temp_dir().join("counterpoint-exact.cp");
-    index.save(&path, true)?;
-    let mapped = open(&path, Access::Map, true, &[("Flat", Flat::load)])?;
+    index.save(&path, true, &control)?;
+    let mapped = open(&path, Access::Map, true, &[("Flat", Flat::load)], &control)?;
     assert_eq!(mapped.search(&queries, &SearchOptions::new(3), &control)?, found);
     println!("saved and mapped:   {} vectors in {}", mapped.len(), path.display());
     std::fs::remove_file(path)?;

@@ -136,13 +136,11 @@ impl Store for Vectors {
         rows: usize,
     ) -> Result<Self, FormatError> {
         let rows = Matrix::take(contents, "vectors", rows, dim.unwrap_or(0))?;
-        let store = Self { metric, dim, rows };
-        store.check()?;
-        Ok(store)
+        Ok(Self { metric, dim, rows })
     }
 
-    fn check(&self) -> Result<(), FormatError> {
-        self.rows.check_values("vectors")
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
+        self.rows.check_values("vectors", control)
     }
 
     fn stats(&self) -> Map<String, Value> {

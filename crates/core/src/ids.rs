@@ -5,10 +5,12 @@
 //! are never reused.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::OnceLock;
 
 use crate::buffer::Buffer;
 use crate::file::{Contents, Dtype, FormatError, TensorView};
+use crate::threads::Control;
 
 /// What is wrong with ids.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,12 +90,24 @@ impl NewIds {
 
 /// The first id that comes a second time.
 pub(crate) fn first_repeated(ids: &[i64]) -> Option<i64> {
+    let Ok(repeated) = find_repeated(ids, || Ok::<_, Infallible>(()));
+    repeated
+}
+
+/// As `first_repeated`, asking now and then whether to go on.
+fn find_repeated<E>(ids: &[i64], go_on: impl Fn() -> Result<(), E>) -> Result<Option<i64>, E> {
     // Sorted input (the usual case) needs no table.
     if ids.is_sorted_by(|a, b| a < b) {
-        return None;
+        return Ok(None);
     }
     let mut seen = HashSet::with_capacity(ids.len());
-    ids.iter().copied().find(|&id| !seen.insert(id))
+    for part in ids.chunks(1 << 16) {
+        go_on()?;
+        if let Some(&id) = part.iter().find(|&&id| !seen.insert(id)) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 impl Ids {
@@ -278,11 +292,10 @@ impl Ids {
         (matches!(self.order, Order::Sequential(_)), self.next)
     }
 
-    /// Takes the ids of `rows` rows out of a file.
+    /// Takes the ids of `rows` rows out of a file. [`Ids::check`] is for the caller to call.
     ///
     /// # Errors
-    /// [`FormatError`] if the tensor is missing or of another shape, if an id repeats, or if counting up would
-    /// meet an id.
+    /// [`FormatError`] if the tensor is missing or of another shape.
     pub fn take(
         contents: &mut Contents,
         rows: usize,
@@ -294,25 +307,36 @@ impl Ids {
         } else {
             let buffer = contents.take("ids", Dtype::I64, &[rows.div_ceil(8) * 8])?;
             let (ids, padding) = buffer.as_slice::<i64>().split_at(rows);
-            if let Some(id) = first_repeated(ids) {
-                return Err(FormatError::content("ids", "distinct ids", format!("{id} more than once")));
-            }
             if padding.iter().any(|&id| id != 0) {
                 return Err(FormatError::content("ids", "zeros after the last id", "something else"));
             }
             Order::Listed(ids.to_vec())
         };
-        let largest = match &order {
+        Ok(Self { order, next, rows: OnceLock::new() })
+    }
+
+    /// Checks that the ids are such as an index may have.
+    ///
+    /// # Errors
+    /// [`FormatError`] if an id repeats, or if counting up would meet an id.
+    pub fn check(&self, control: &Control) -> Result<(), FormatError> {
+        let largest = match &self.order {
             Order::Sequential(0) => None,
             Order::Sequential(count) => Some(*count as i64 - 1),
             Order::Listed(ids) => ids.iter().copied().max(),
         };
-        if let Some(next) = next
+        if let Some(next) = self.next
             && (next < 0 || largest.is_some_and(|largest| next <= largest))
         {
             return Err(FormatError::content("next_id", "an id above all others", next));
         }
-        Ok(Self { order, next, rows: OnceLock::new() })
+        match &self.order {
+            Order::Listed(ids) => match find_repeated(ids, || control.check())? {
+                Some(id) => Err(FormatError::content("ids", "distinct ids", format!("{id} more than once"))),
+                None => Ok(()),
+            },
+            Order::Sequential(_) => Ok(()),
+        }
     }
 }
 

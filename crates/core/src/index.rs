@@ -244,7 +244,7 @@ pub trait AnnIndex: Send + Sync {
     ///
     /// # Errors
     /// [`FormatError`] naming what does not hold.
-    fn check(&self) -> Result<(), FormatError>;
+    fn check(&self, control: &Control) -> Result<(), FormatError>;
 }
 
 impl dyn AnnIndex + '_ {
@@ -262,18 +262,18 @@ impl dyn AnnIndex + '_ {
     ///
     /// # Errors
     /// [`SaveError`]; the old file is then intact.
-    pub fn save(&self, path: &Path, durable: bool) -> Result<(), SaveError> {
-        self.with_document(&mut |document| document.save(path, durable))
+    pub fn save(&self, path: &Path, durable: bool, control: &Control) -> Result<(), SaveError> {
+        self.with_document(&mut |document| document.save(path, durable, control))
     }
 
     /// The bytes of the file that `save` would write.
     ///
     /// # Errors
     /// [`SaveError`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>, SaveError> {
+    pub fn to_bytes(&self, control: &Control) -> Result<Vec<u8>, SaveError> {
         let mut bytes = Vec::new();
         self.with_document(&mut |document| {
-            bytes = document.to_bytes()?;
+            bytes = document.to_bytes(control)?;
             Ok(())
         })?;
         Ok(bytes)
@@ -281,15 +281,19 @@ impl dyn AnnIndex + '_ {
 }
 
 /// Makes an index of one method from a file's contents.
-pub type Loader = fn(Contents) -> Result<Box<dyn AnnIndex>, FormatError>;
+pub type Loader = fn(Contents, &Control) -> Result<Box<dyn AnnIndex>, FormatError>;
 
 /// Loads an index of any of `methods` (pairs of name and loader).
 ///
 /// # Errors
 /// [`FormatError`] for a method that is not among them, or contents its loader refuses.
-pub fn load(contents: Contents, methods: &[(&str, Loader)]) -> Result<Box<dyn AnnIndex>, FormatError> {
+pub fn load(
+    contents: Contents,
+    methods: &[(&str, Loader)],
+    control: &Control,
+) -> Result<Box<dyn AnnIndex>, FormatError> {
     match methods.iter().find(|(name, _)| *name == contents.method()) {
-        Some((_, loader)) => loader(contents),
+        Some((_, loader)) => loader(contents, control),
         None => {
             let names: Vec<&str> = methods.iter().map(|(name, _)| *name).collect();
             Err(FormatError::content("method", names.join(", "), contents.method()))
@@ -300,12 +304,13 @@ pub fn load(contents: Contents, methods: &[(&str, Loader)]) -> Result<Box<dyn An
 /// Opens a file and loads it as an index of any of `methods`.
 ///
 /// # Errors
-/// [`OpenError`]: the file cannot be read, or is not a sound file of one of them.
+/// [`OpenError`]: the file cannot be read, is not a sound file of one of them, or the caller stops it.
 pub fn open(
     path: &Path,
     access: crate::file::Access,
     verify: bool,
     methods: &[(&str, Loader)],
+    control: &Control,
 ) -> Result<Box<dyn AnnIndex>, OpenError> {
-    Ok(load(Contents::open(path, access, verify)?, methods)?)
+    Ok(load(Contents::open(path, access, verify, control)?, methods, control)?)
 }

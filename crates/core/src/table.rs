@@ -15,7 +15,7 @@ use crate::metric::Metric;
 use crate::scan::{Hits, Masks};
 use crate::select::{Hit, TopK};
 use crate::simd::{GROUP, Simd, Work, run};
-use crate::threads::{Cancelled, Control};
+use crate::threads::{Cancelled, Control, dispose};
 use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, padded, read_checked};
 
 /// Encoded rows and what was learned to encode them.
@@ -98,7 +98,8 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// The tensors of a file.
     fn tensors(&self) -> Vec<TensorView<'_>>;
 
-    /// Takes a store of `rows` rows out of a file: the one validated constructor.
+    /// Takes a store of `rows` rows out of a file. What the rows hold is for [`Store::check`] to see, which is called
+    /// next.
     ///
     /// # Errors
     /// [`FormatError`].
@@ -109,11 +110,11 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
         rows: usize,
     ) -> Result<Self, FormatError>;
 
-    /// Checks what [`Store::take`] would check.
+    /// Checks every invariant of what the rows hold.
     ///
     /// # Errors
     /// [`FormatError`].
-    fn check(&self) -> Result<(), FormatError>;
+    fn check(&self, control: &Control) -> Result<(), FormatError>;
 
     /// Figures beyond the common ones, for people.
     fn stats(&self) -> Map<String, Value>;
@@ -137,11 +138,11 @@ impl<S: Store> Table<S> {
         &self.store
     }
 
-    /// Makes an index from a file's contents.
+    /// Makes an index from a file's contents: the one validated constructor.
     ///
     /// # Errors
     /// [`FormatError`].
-    pub fn load(mut contents: Contents) -> Result<Box<dyn AnnIndex>, FormatError> {
+    pub fn load(mut contents: Contents, control: &Control) -> Result<Box<dyn AnnIndex>, FormatError> {
         let metric = contents.param_str("metric")?;
         let metric: Metric =
             metric.parse().map_err(|_| FormatError::content("metric", "l2, ip or cosine", metric))?;
@@ -164,7 +165,16 @@ impl<S: Store> Table<S> {
         let ids = Ids::take(&mut contents, rows, sequential, next)?;
         let store = S::take(&mut contents, metric, (dim > 0).then_some(dim), rows)?;
         contents.finish()?;
-        Ok(Box::new(Self { store, ids }))
+        let table = Self { store, ids };
+        match table.check(control) {
+            Ok(()) => Ok(Box::new(table)),
+            Err(error) => {
+                if control.check().is_err() {
+                    dispose(table);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Encodes rows aside: with what is learned, or learning it first where nothing is.
@@ -370,7 +380,7 @@ impl<S: Store> AnnIndex for Table<S> {
         write(&Document { method: S::METHOD, params, tensors })
     }
 
-    fn check(&self) -> Result<(), FormatError> {
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
         if self.ids.len() != self.store.len() {
             let got = self.ids.len();
             return Err(FormatError::content(
@@ -379,7 +389,8 @@ impl<S: Store> AnnIndex for Table<S> {
                 got,
             ));
         }
-        self.store.check()
+        self.ids.check(control)?;
+        self.store.check(control)
     }
 }
 

@@ -60,6 +60,13 @@ const MOST_THREADS: usize = 4096;
 #[error("cancelled")]
 pub struct Cancelled;
 
+/// Drops something large on a thread of its own: to give gigabytes back to the system takes a while, and someone
+/// who has cancelled should not wait for it.
+pub fn dispose(large: impl Send + 'static) {
+    // Without a thread to be had it is dropped here.
+    let _ = std::thread::Builder::new().name("counterpoint-drop".to_owned()).spawn(move || drop(large));
+}
+
 /// How one call runs: at which level, on how many threads, whether it was cancelled, how far it is.
 #[derive(Debug)]
 pub struct Control {

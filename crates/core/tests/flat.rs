@@ -172,7 +172,7 @@ fn filters_are_exact_and_narrow_the_result() {
 #[test]
 fn what_is_refused_changes_nothing() {
     let mut index = fitted(Metric::Cosine, &[1.0, 0.0, 0.0, 1.0], 2);
-    let before = (&index as &dyn AnnIndex).to_bytes().expect("bytes");
+    let before = (&index as &dyn AnnIndex).to_bytes(&Control::default()).expect("bytes");
     let control = Control::default();
     let nan = [1.0, 2.0, 3.0, f32::NAN];
     let refused = index.add(&rows(&nan, 2), None, &control);
@@ -196,5 +196,5 @@ fn what_is_refused_changes_nothing() {
     let options = SearchOptions { rerank: Some(10), ..SearchOptions::new(1) };
     let refused = index.search(&rows(&[1.0, 2.0], 2), &options, &control);
     assert!(matches!(refused, Err(SearchError::Knob { knob: "rerank", .. })));
-    assert_eq!((&index as &dyn AnnIndex).to_bytes().expect("bytes"), before);
+    assert_eq!((&index as &dyn AnnIndex).to_bytes(&Control::default()).expect("bytes"), before);
 }

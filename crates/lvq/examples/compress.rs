@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let pairs = found.ids.chunks(10).zip(truth.ids.chunks(10));
         let hits: usize =
             pairs.map(|(found, truth)| found.iter().filter(|id| truth.contains(id)).count()).sum();
-        let bytes = (&index as &dyn AnnIndex).to_bytes()?.len() / 20_000;
+        let bytes = (&index as &dyn AnnIndex).to_bytes(&control)?.len() / 20_000;
         let (bits, keep) = (bits.width(), keep.name());
         println!(
             "LVQ-{bits}, keep {keep:4}: {bytes:4} bytes a vector, recall@10 {:.3}",

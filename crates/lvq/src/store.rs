@@ -376,13 +376,12 @@ impl Store for Codes {
             store.square = contents.take("square", Dtype::F32, &[groups * GROUP])?;
         }
         store.kept = Kept::take(contents, keep, rows, dim.unwrap_or(0))?;
-        store.check()?;
         Ok(store)
     }
 
-    fn check(&self) -> Result<(), FormatError> {
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
         if let Some(mean) = &self.mean {
-            mean.check_values("mean")?;
+            mean.check_values("mean", control)?;
         }
         let halves = |name, buffer: &Buffer| match buffer.as_slice::<f16>().iter().find(|v| !v.is_finite()) {
             Some(value) => Err(FormatError::content(name, "finite values", value)),
@@ -400,7 +399,7 @@ impl Store for Codes {
         };
         lengths("radius", &self.radius)?;
         lengths("square", &self.square)?;
-        self.kept.check()
+        self.kept.check(control)
     }
 
     fn stats(&self) -> Map<String, Value> {

@@ -25,7 +25,12 @@ fn fitted(metric: Metric, bits: Bits, keep: Keep, data: &[f32], dim: usize) -> L
 }
 
 fn bytes(index: &Lvq) -> Vec<u8> {
-    (index as &dyn AnnIndex).to_bytes().expect("bytes")
+    (index as &dyn AnnIndex).to_bytes(&Control::default()).expect("bytes")
+}
+
+fn loaded(bytes: &[u8]) -> Box<dyn AnnIndex> {
+    let control = Control::default();
+    Lvq::load(Contents::from_bytes(bytes, &control).expect("sound"), &control).expect("sound")
 }
 
 /// Distances of a query to decoded rows.
@@ -138,9 +143,9 @@ proptest! {
             got.sort_unstable();
             prop_assert_eq!(left, got);
         }
-        let again = Lvq::load(Contents::from_bytes(&bytes(&grown)).expect("sound")).expect("sound");
+        let again = loaded(&bytes(&grown));
         prop_assert_eq!(again.search(&queries, &options, &control).expect("found"), found);
-        prop_assert_eq!(again.to_bytes().expect("bytes"), bytes(&grown));
+        prop_assert_eq!(again.to_bytes(&Control::default()).expect("bytes"), bytes(&grown));
     }
 }
 
@@ -209,7 +214,7 @@ fn one_row_equal_rows_and_no_rows() {
         assert_eq!((empty.dim(), (&empty as &dyn AnnIndex).len()), (Some(3), 0));
         let found = empty.search(&rows(&[0.5; 3], 3), &SearchOptions::new(4), &control).expect("found");
         assert_eq!((found.queries, found.width), (1, 0));
-        let again = Lvq::load(Contents::from_bytes(&bytes(&empty)).expect("sound")).expect("sound");
+        let again = loaded(&bytes(&empty));
         assert_eq!(again.dim(), Some(3));
     }
 }

@@ -10,11 +10,9 @@ use serde_json::{Map as Params, Value};
 
 use super::error::cut;
 use super::header::{self, Header, Placed, Record};
-use super::{Digest, Dtype, FormatError, Map, OpenError, save};
+use super::{CHUNK, Digest, Dtype, FormatError, Map, OpenError, save};
 use crate::buffer::Buffer;
-
-/// Bytes read and hashed at a time: they stay in the cache in between.
-const CHUNK: usize = 1 << 18;
+use crate::threads::{Control, dispose};
 
 /// How a file's tensors come into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,51 +48,57 @@ impl Contents {
     ///
     /// # Errors
     /// [`OpenError::Io`] if the system refuses or the path is no regular file, [`OpenError::Format`] if the
-    /// bytes are not a sound Counterpoint file or do not fit into memory.
-    pub fn open(path: &Path, access: Access, verify: bool) -> Result<Self, OpenError> {
+    /// bytes are not a sound Counterpoint file or do not fit into memory, [`OpenError::Cancelled`] if the caller
+    /// stops it.
+    pub fn open(path: &Path, access: Access, verify: bool, control: &Control) -> Result<Self, OpenError> {
         let mut file = Source::open(path)?;
         if access == Access::Map {
             let map = Arc::new(Map::new(&file.file).map_err(|source| file.error(source))?);
-            return Ok(Self::from_slice(map.as_bytes(), verify, |tensor, _| {
-                Buffer::mapped(&map, tensor.range.start, tensor.range.len())
-            })?);
+            let header = Header::of_file(map.as_bytes())?;
+            return Self::fill(header, control, |placed, buffer| {
+                if verify {
+                    check(map.as_bytes(), placed, control, |_| {})?;
+                }
+                let mapped = Buffer::mapped(&map, placed.range.start, placed.range.len());
+                *buffer = mapped.ok_or_else(|| memory(placed))?;
+                Ok(())
+            });
         }
-        let header = file.header()?;
-        let mut tensors = BTreeMap::new();
-        for placed in header.tensors {
-            let mut buffer = reserve(&placed)?;
-            file.tensor(&placed, verify, |chunk| buffer.append(chunk))?;
-            tensors.insert(placed.name, Tensor { dtype: placed.dtype, shape: placed.shape, buffer });
-        }
-        Ok(Self { record: header.record, tensors })
+        Self::fill(file.header()?, control, |placed, buffer| {
+            *buffer = reserve(placed)?;
+            file.tensor(placed, verify, control, |chunk| buffer.append(chunk))
+        })
     }
 
     /// Takes a file from memory, every digest checked; the tensors are copied.
     ///
     /// # Errors
-    /// If the bytes are not a sound Counterpoint file, or do not fit into memory a second time.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        Self::from_slice(bytes, true, |tensor, bytes| {
-            let mut buffer = reserve(tensor).ok()?;
-            buffer.append(bytes);
-            Some(buffer)
+    /// If the bytes are not a sound Counterpoint file, or do not fit into memory a second time, or if the caller
+    /// stops it.
+    pub fn from_bytes(bytes: &[u8], control: &Control) -> Result<Self, FormatError> {
+        Self::fill(Header::of_file(bytes)?, control, |placed, buffer| {
+            *buffer = reserve(placed)?;
+            check(bytes, placed, control, |chunk| buffer.append(chunk))
         })
     }
 
-    fn from_slice(
-        bytes: &[u8],
-        verify: bool,
-        keep: impl Fn(&Placed, &[u8]) -> Option<Buffer>,
-    ) -> Result<Self, FormatError> {
-        let header = Header::of_file(bytes)?;
+    /// The contents that `header` describes, each tensor's buffer filled by `fill`.
+    fn fill<E>(
+        header: Header,
+        control: &Control,
+        mut fill: impl FnMut(&Placed, &mut Buffer) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut tensors = BTreeMap::new();
         for placed in header.tensors {
-            let data = slice(bytes, &placed)?;
-            if verify {
-                placed.check(super::digest(data))?;
-            }
-            let buffer = keep(&placed, data).ok_or_else(|| memory(&placed))?;
+            let mut buffer = Buffer::new();
+            let filled = fill(&placed, &mut buffer);
             tensors.insert(placed.name, Tensor { dtype: placed.dtype, shape: placed.shape, buffer });
+            if let Err(error) = filled {
+                if control.check().is_err() {
+                    dispose(tensors);
+                }
+                return Err(error);
+            }
         }
         Ok(Self { record: header.record, tensors })
     }
@@ -279,11 +283,11 @@ pub fn info(path: &Path) -> Result<Info, OpenError> {
 /// Checks every byte of a file in memory: structure, header digest, tensor digests.
 ///
 /// # Errors
-/// If anything is not as it was written.
-pub fn verify_bytes(bytes: &[u8]) -> Result<Info, FormatError> {
+/// If anything is not as it was written, or if the caller stops it.
+pub fn verify_bytes(bytes: &[u8], control: &Control) -> Result<Info, FormatError> {
     let header = Header::of_file(bytes)?;
     for placed in &header.tensors {
-        placed.check(super::digest(slice(bytes, placed)?))?;
+        check(bytes, placed, control, |_| {})?;
     }
     Ok(header.into())
 }
@@ -292,11 +296,11 @@ pub fn verify_bytes(bytes: &[u8]) -> Result<Info, FormatError> {
 ///
 /// # Errors
 /// As [`Contents::open`].
-pub fn verify_path(path: &Path) -> Result<Info, OpenError> {
+pub fn verify_path(path: &Path, control: &Control) -> Result<Info, OpenError> {
     let mut file = Source::open(path)?;
     let header = file.header()?;
     for placed in &header.tensors {
-        file.tensor(placed, true, |_| {})?;
+        file.tensor(placed, true, control, |_| {})?;
     }
     Ok(header.into())
 }
@@ -348,12 +352,14 @@ impl<'a> Source<'a> {
         &mut self,
         placed: &Placed,
         verify: bool,
+        control: &Control,
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), OpenError> {
         self.chunk.resize(CHUNK, 0);
         let mut digest = Digest::new();
         let mut left = placed.range.len();
         while left > 0 {
+            control.check()?;
             let (chunk, _) = self.chunk.split_at_mut(left.min(CHUNK));
             if let Err(source) = self.file.read_exact(chunk) {
                 return Err(self.error(source));
@@ -371,9 +377,16 @@ impl<'a> Source<'a> {
     }
 }
 
-fn slice<'a>(bytes: &'a [u8], placed: &Placed) -> Result<&'a [u8], FormatError> {
+/// Checks the digest of a tensor of the file `bytes`; `each` sees its bytes in parts.
+fn check(
+    bytes: &[u8],
+    placed: &Placed,
+    control: &Control,
+    each: impl FnMut(&[u8]),
+) -> Result<(), FormatError> {
     let (expected, got) = (placed.range.end as u64, bytes.len() as u64);
-    bytes.get(placed.range.clone()).ok_or(FormatError::Truncated { expected, got })
+    let data = bytes.get(placed.range.clone()).ok_or(FormatError::Truncated { expected, got })?;
+    placed.check(super::digest(data, control, each)?)
 }
 
 fn reserve(placed: &Placed) -> Result<Buffer, FormatError> {

@@ -12,6 +12,10 @@ use super::header::{self, Entry};
 use super::save::{self, Sink};
 use super::{Dtype, SaveError};
 use crate::buffer::LINE;
+use crate::threads::Control;
+
+/// Bytes written at a time; a cancelled call stops between two parts.
+const PART: usize = 4 << 20;
 
 /// A tensor to be written: `bytes` are its elements in row-major order.
 #[derive(Debug, Clone)]
@@ -41,12 +45,13 @@ impl Document<'_> {
     /// The file as bytes: the same document gives the same bytes.
     ///
     /// # Errors
-    /// [`SaveError::Tensor`] and [`SaveError::Header`] for a document that no reader would take.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, SaveError> {
-        let header = self.header()?;
+    /// [`SaveError::Tensor`] and [`SaveError::Header`] for a document that no reader would take,
+    /// [`SaveError::Cancelled`] for one that the caller no longer wants.
+    pub fn to_bytes(&self, control: &Control) -> Result<Vec<u8>, SaveError> {
+        let header = self.header(control)?;
         let data: usize = self.tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         let mut bytes = Vec::with_capacity(header.len() + data);
-        self.write_all(&header, &mut bytes)?;
+        self.write_all(&header, &mut bytes, control)?;
         Ok(bytes)
     }
 
@@ -55,8 +60,8 @@ impl Document<'_> {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes), and [`SaveError::Write`] for what the writer says.
-    pub fn write_to<W: Write + ?Sized>(&self, writer: &mut W) -> Result<(), SaveError> {
-        self.write_all(&self.header()?, writer)
+    pub fn write_to<W: Write + ?Sized>(&self, writer: &mut W, control: &Control) -> Result<(), SaveError> {
+        self.write_all(&self.header(control)?, writer, control)
     }
 
     /// Saves to `path` so that there is, at any moment and after any error or crash, the old file or the new
@@ -74,26 +79,41 @@ impl Document<'_> {
     /// As [`to_bytes`](Self::to_bytes); [`SaveError::NotRegular`] for a folder, device or pipe, and
     /// [`SaveError::Io`] for what the system says. On any error the destination is as it was and the
     /// temporary file is gone.
-    pub fn save(&self, path: &Path, durable: bool) -> Result<(), SaveError> {
-        self.save_through(path, durable, |file| Box::new(file))
+    pub fn save(&self, path: &Path, durable: bool, control: &Control) -> Result<(), SaveError> {
+        self.save_through(path, durable, control, |file| Box::new(file))
     }
 
     /// As `save`, through a sink of the caller's choice: tests hand in one that fails.
-    pub(super) fn save_through<F>(&self, path: &Path, durable: bool, sink: F) -> Result<(), SaveError>
+    pub(super) fn save_through<F>(
+        &self,
+        path: &Path,
+        durable: bool,
+        control: &Control,
+        sink: F,
+    ) -> Result<(), SaveError>
     where
         F: for<'f> FnOnce(&'f File) -> Box<dyn Sink + 'f>,
     {
-        let header = self.header()?;
-        save::replace(path, durable, sink, |writer| self.write_all(&header, writer))
+        let header = self.header(control)?;
+        save::replace(path, durable, control, sink, |writer| self.write_all(&header, writer, control))
     }
 
-    fn write_all<W: Write + ?Sized>(&self, header: &[u8], writer: &mut W) -> Result<(), SaveError> {
+    fn write_all<W: Write + ?Sized>(
+        &self,
+        header: &[u8],
+        writer: &mut W,
+        control: &Control,
+    ) -> Result<(), SaveError> {
         writer.write_all(header).map_err(SaveError::Write)?;
-        self.tensors.iter().try_for_each(|tensor| writer.write_all(tensor.bytes)).map_err(SaveError::Write)
+        for part in self.tensors.iter().flat_map(|tensor| tensor.bytes.chunks(PART)) {
+            control.check()?;
+            writer.write_all(part).map_err(SaveError::Write)?;
+        }
+        Ok(control.check()?)
     }
 
     /// Checks the document and builds its header; reads every tensor once, for its digest.
-    fn header(&self) -> Result<Vec<u8>, SaveError> {
+    fn header(&self, control: &Control) -> Result<Vec<u8>, SaveError> {
         let mut names = HashSet::new();
         let mut entries = Vec::with_capacity(self.tensors.len());
         let mut offset = 0usize;
@@ -125,7 +145,7 @@ impl Document<'_> {
                     shape: tensor.shape.clone(),
                     data_offsets: (offset, end),
                 },
-                digest: super::digest(tensor.bytes),
+                digest: super::digest(tensor.bytes, control, |_| {})?,
             });
             offset = end;
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::threads::Cancelled;
+
 /// The bytes are not a sound Counterpoint file. Every message says what was expected and what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -128,6 +130,9 @@ pub enum FormatError {
         /// Its length.
         bytes: usize,
     },
+    /// Stopped by the caller before all was checked; nothing is wrong so far.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 impl FormatError {
@@ -168,7 +173,19 @@ pub enum OpenError {
     },
     /// The file's bytes are not sound.
     #[error(transparent)]
-    Format(#[from] FormatError),
+    Format(FormatError),
+    /// Stopped by the caller.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<FormatError> for OpenError {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Cancelled(cancelled) => OpenError::Cancelled(cancelled),
+            error => OpenError::Format(error),
+        }
+    }
 }
 
 /// A file cannot be saved. The destination is as it was before.
@@ -207,4 +224,7 @@ pub enum SaveError {
     /// The header would be one that this build does not read: too long, or parameters nested too deep.
     #[error("cannot save: the file could not be read back: {0}")]
     Header(#[source] FormatError),
+    /// Stopped by the caller.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }

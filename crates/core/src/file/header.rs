@@ -240,7 +240,7 @@ pub(super) fn seal(header: &mut [u8]) {
     if let Some(digits) = header.get_mut(DIGITS) {
         digits.copy_from_slice(&BLANK);
     }
-    let digest = super::digest(header);
+    let digest = Digest::new().update(header).hex();
     if let Some(digits) = header.get_mut(DIGITS) {
         digits.copy_from_slice(digest.as_bytes());
     }

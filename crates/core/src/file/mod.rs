@@ -37,14 +37,16 @@
 //!
 //! ```
 //! use counterpoint_core::file::{Contents, Document, Dtype, TensorView};
+//! use counterpoint_core::threads::Control;
 //!
+//! let control = Control::default();
 //! let codes = [7u8; 128];
 //! let mut params = serde_json::Map::new();
 //! params.insert("dim".into(), 64.into());
 //! let tensors = vec![TensorView { name: "codes", dtype: Dtype::U8, shape: vec![2, 64], bytes: &codes }];
-//! let bytes = Document { method: "flat", params, tensors }.to_bytes()?;
+//! let bytes = Document { method: "flat", params, tensors }.to_bytes(&control)?;
 //!
-//! let mut contents = Contents::from_bytes(&bytes)?;
+//! let mut contents = Contents::from_bytes(&bytes, &control)?;
 //! contents.expect_method("flat")?;
 //! let dim = contents.param_usize("dim")?;
 //! let buffer = contents.take("codes", Dtype::U8, &[2, dim])?;
@@ -54,6 +56,8 @@
 //! ```
 
 use std::fmt;
+
+use crate::threads::{Cancelled, Control};
 
 mod contents;
 mod document;
@@ -152,7 +156,17 @@ impl Digest {
     }
 }
 
-/// The digest of `bytes` as the file spells it.
-fn digest(bytes: &[u8]) -> String {
-    Digest::new().update(bytes).hex()
+/// Bytes hashed, read or copied at a time: they stay in the cache in between.
+const CHUNK: usize = 1 << 18;
+
+/// The digest of `bytes` as the file spells it; `each` sees them in parts, each just hashed. The caller may stop it
+/// between two parts.
+fn digest(bytes: &[u8], control: &Control, mut each: impl FnMut(&[u8])) -> Result<String, Cancelled> {
+    let mut digest = Digest::new();
+    for chunk in bytes.chunks(CHUNK) {
+        control.check()?;
+        digest = digest.update(chunk);
+        each(chunk);
+    }
+    Ok(digest.hex())
 }

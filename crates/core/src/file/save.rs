@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::SaveError;
+use crate::threads::{Control, dispose};
 
 /// Small writes are gathered up to this; larger ones pass through.
 const BUFFER: usize = 1 << 20;
+/// After so many bytes a durable save waits for the disk, so that it can be cancelled between two waits.
+const SYNC: usize = 16 << 20;
+/// An old file from this size on is given back aside.
+const LARGE: u64 = 64 << 20;
 /// A temporary file that nobody has written to for so long belongs to a process that is gone.
 const STALE: Duration = Duration::from_secs(60 * 60);
 /// How many links are followed to the destination before it counts as a loop (Linux's own limit).
@@ -33,9 +38,38 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
 }
 
+/// Waits for the disk now and then, if it is to.
+struct Steady<S> {
+    sink: S,
+    durable: bool,
+    waiting: usize,
+}
+
+impl<S: Sink> Write for Steady<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.durable && self.waiting >= SYNC {
+            self.sink.sync()?;
+            self.waiting = 0;
+        }
+        let written = self.sink.write(bytes)?;
+        self.waiting += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
 /// Fills a temporary sibling of `path` by `body` and renames it to `path`: see
 /// [`Document::save`](super::Document::save).
-pub(super) fn replace<F, B>(path: &Path, durable: bool, sink: F, body: B) -> Result<(), SaveError>
+pub(super) fn replace<F, B>(
+    path: &Path,
+    durable: bool,
+    control: &Control,
+    sink: F,
+    body: B,
+) -> Result<(), SaveError>
 where
     F: for<'f> FnOnce(&'f File) -> Box<dyn Sink + 'f>,
     B: FnOnce(&mut dyn Write) -> Result<(), SaveError>,
@@ -55,37 +89,49 @@ where
 
     let mut builder = tempfile::Builder::new();
     let prefix = OsString::from(format!("{stem}{}-", std::process::id()));
-    builder.prefix(&prefix);
-    #[cfg(unix)]
-    {
-        // The crate's default is 0600; this is what `File::create` asks for, and the umask is taken off it.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let temp = builder.tempfile_in(folder).map_err(io_error)?; // removed when dropped, so by every `?` below
-
-    let mut writer = BufWriter::with_capacity(BUFFER, sink(temp.as_file()));
-    body(&mut writer).map_err(|error| match error {
+    // With the mode of any new file (the crate's own functions ask for 0600, and wrap errors).
+    let temp = builder.prefix(&prefix).make_in(folder, |path| File::create_new(path)).map_err(io_error)?;
+    let (file, place) = temp.into_parts(); // the file is removed when `place` is dropped
+    let filled = fill(&file, old.as_ref(), durable, sink, body).map_err(|error| match error {
         SaveError::Write(source) => io_error(source),
         other => other,
-    })?;
-    writer.flush().map_err(io_error)?;
-    let mut sink = writer.into_inner().map_err(|error| io_error(error.into_error()))?;
-    if let Some(old) = old {
-        let fresh = temp.as_file().metadata().map_err(io_error)?;
-        if fresh.permissions() != old.permissions() {
-            temp.as_file().set_permissions(old.permissions()).map_err(io_error)?;
+    });
+    if let Err(error) = filled.and_then(|()| Ok(control.check()?)) {
+        drop(place);
+        if control.check().is_err() {
+            dispose(file);
         }
+        return Err(error);
     }
-    if durable {
-        sink.sync().map_err(io_error)?;
+    // The rename alone takes no time if somebody still has the old file open.
+    let large = old.filter(|old| cfg!(unix) && old.len() >= LARGE).and_then(|_| File::open(&target).ok());
+    place.persist(&target).map_err(|error| io_error(error.error))?;
+    if let Some(large) = large {
+        dispose(large);
     }
-    drop(sink);
-    temp.persist(&target).map_err(|error| io_error(error.error))?;
     if durable {
         sync_folder(folder);
     }
     Ok(())
+}
+
+/// Writes what `body` writes to a new file, with the permissions of the old one.
+fn fill<F, B>(file: &File, old: Option<&Metadata>, durable: bool, sink: F, body: B) -> Result<(), SaveError>
+where
+    F: for<'f> FnOnce(&'f File) -> Box<dyn Sink + 'f>,
+    B: FnOnce(&mut dyn Write) -> Result<(), SaveError>,
+{
+    let steady = Steady { sink: sink(file), durable, waiting: 0 };
+    let mut writer = BufWriter::with_capacity(BUFFER, steady);
+    body(&mut writer)?;
+    writer.flush().map_err(SaveError::Write)?;
+    let mut steady = writer.into_inner().map_err(|error| SaveError::Write(error.into_error()))?;
+    if let Some(old) = old
+        && file.metadata().map_err(SaveError::Write)?.permissions() != old.permissions()
+    {
+        file.set_permissions(old.permissions()).map_err(SaveError::Write)?;
+    }
+    if durable { steady.sink.sync().map_err(SaveError::Write) } else { Ok(()) }
 }
 
 /// `path` with a link at its end followed, also one that points to nothing yet.

@@ -7,6 +7,7 @@ use super::{InputError, Matrix};
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
 use crate::simd::Simd;
+use crate::threads::Control;
 
 /// Whether original vectors are kept, and in what precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,11 +241,11 @@ impl Kept {
     ///
     /// # Errors
     /// [`FormatError`].
-    pub fn check(&self) -> Result<(), FormatError> {
+    pub fn check(&self, control: &Control) -> Result<(), FormatError> {
         match self {
             Kept::None => Ok(()),
-            Kept::F16(matrix) => matrix.check_values(TENSOR),
-            Kept::F32(matrix) => matrix.check_values(TENSOR),
+            Kept::F16(matrix) => matrix.check_values(TENSOR, control),
+            Kept::F32(matrix) => matrix.check_values(TENSOR, control),
         }
     }
 }

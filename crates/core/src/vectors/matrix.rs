@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use crate::buffer::Buffer;
 use crate::file::{Contents, Dtype, FormatError, TensorView};
+use crate::threads::Control;
 
 /// What a matrix may hold.
 pub trait Element: Pod {
@@ -157,13 +158,16 @@ impl<T: Element> Matrix<T> {
     ///
     /// # Errors
     /// [`FormatError`] naming the tensor.
-    pub fn check_values(&self, name: &'static str) -> Result<(), FormatError> {
+    pub fn check_values(&self, name: &'static str, control: &Control) -> Result<(), FormatError> {
         let values = &self.data.as_slice::<T>()[..self.rows * self.stride()];
         // Without early exit, so that it runs at the speed of memory.
         let legal = |part: &[T]| part.iter().fold(true, |legal, v| legal & v.is_legal());
-        match values.chunks(4096).find(|part| !legal(part)) {
-            None => Ok(()),
-            Some(_) => Err(FormatError::content(name, "finite values of legal magnitude", "another")),
+        for part in values.chunks(1 << 20) {
+            control.check()?;
+            if !part.chunks(4096).all(legal) {
+                return Err(FormatError::content(name, "finite values of legal magnitude", "another"));
+            }
         }
+        Ok(())
     }
 }

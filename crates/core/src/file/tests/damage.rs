@@ -8,12 +8,12 @@ fn every_flipped_bit_is_found() {
     for at in 0..bytes.len() {
         for bit in 0..8 {
             bytes[at] ^= 1 << bit;
-            assert!(Contents::from_bytes(&bytes).is_err(), "bit {bit} of byte {at}");
-            assert!(verify_bytes(&bytes).is_err(), "bit {bit} of byte {at}");
+            assert!(Contents::from_bytes(&bytes, &free()).is_err(), "bit {bit} of byte {at}");
+            assert!(verify_bytes(&bytes, &free()).is_err(), "bit {bit} of byte {at}");
             bytes[at] ^= 1 << bit;
         }
     }
-    assert!(Contents::from_bytes(&bytes).is_ok());
+    assert!(Contents::from_bytes(&bytes, &free()).is_ok());
 }
 
 #[test]
@@ -36,13 +36,13 @@ fn without_verify_the_header_is_still_checked() {
     bytes[last] ^= 1;
     for access in [Access::Read, Access::Map] {
         let (_folder, path) = on_disk(&bytes);
-        assert!(Contents::open(&path, access, false).is_ok());
-        let error = Contents::open(&path, access, true).unwrap_err().to_string();
+        assert!(Contents::open(&path, access, false, &free()).is_ok());
+        let error = Contents::open(&path, access, true, &free()).unwrap_err().to_string();
         assert!(error.starts_with("damaged tensor \"ids\": expected digest "), "{error}");
         let mut worse = bytes.clone();
         worse[data - 1] ^= 1; // a space of the filler
         let (_folder, path) = on_disk(&worse);
-        let error = Contents::open(&path, access, false).unwrap_err().to_string();
+        let error = Contents::open(&path, access, false, &free()).unwrap_err().to_string();
         assert!(error.starts_with("damaged header: expected digest "), "{error}");
     }
 }
@@ -51,8 +51,8 @@ fn without_verify_the_header_is_still_checked() {
 fn every_truncation_is_found() {
     let bytes = small(3);
     for len in 0..bytes.len() {
-        assert!(Contents::from_bytes(&bytes[..len]).is_err(), "{len}");
-        assert!(verify_bytes(&bytes[..len]).is_err(), "{len}");
+        assert!(Contents::from_bytes(&bytes[..len], &free()).is_err(), "{len}");
+        assert!(verify_bytes(&bytes[..len], &free()).is_err(), "{len}");
     }
     for len in (0..bytes.len()).step_by(13) {
         assert!(!every_reader(&bytes[..len]), "{len}");
@@ -70,11 +70,11 @@ fn appended_inserted_and_deleted_bytes_are_found() {
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed.remove(at);
-        assert!(Contents::from_bytes(&changed).is_err(), "deleted {at}");
+        assert!(Contents::from_bytes(&changed, &free()).is_err(), "deleted {at}");
         for byte in [0, b' ', bytes[at]] {
             let mut changed = bytes.clone();
             changed.insert(at, byte);
-            assert!(Contents::from_bytes(&changed).is_err(), "inserted {byte} at {at}");
+            assert!(Contents::from_bytes(&changed, &free()).is_err(), "inserted {byte} at {at}");
         }
     }
 }
@@ -88,11 +88,11 @@ fn swapped_and_zeroed_blocks_are_found() {
             let mut changed = bytes.clone();
             let (low, high) = changed.split_at_mut(a * LINE);
             low[b * LINE..][..LINE].swap_with_slice(&mut high[..LINE]);
-            assert!(Contents::from_bytes(&changed).is_err(), "{a} and {b}");
+            assert!(Contents::from_bytes(&changed, &free()).is_err(), "{a} and {b}");
         }
         let mut changed = bytes.clone();
         changed[a * LINE..][..LINE].fill(0);
-        assert!(Contents::from_bytes(&changed).is_err(), "zeroed {a}");
+        assert!(Contents::from_bytes(&changed, &free()).is_err(), "zeroed {a}");
     }
 }
 
@@ -105,6 +105,6 @@ fn mixtures_of_two_sound_files_are_found() {
     let blocks = old.len() / LINE;
     for cut in 1..blocks {
         let torn: Vec<u8> = new[..cut * LINE].iter().chain(&old[cut * LINE..]).copied().collect();
-        assert!(Contents::from_bytes(&torn).is_err(), "{cut}");
+        assert!(Contents::from_bytes(&torn, &free()).is_err(), "{cut}");
     }
 }

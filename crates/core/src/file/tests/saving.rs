@@ -67,7 +67,7 @@ fn save_faulty(
     let counted = Rc::clone(&calls);
     // The closure must serve any lifetime of the file, so it cannot borrow; `Rc` is cloned in.
     let result = with_small(fill, |document| {
-        document.save_through(path, true, move |file| {
+        document.save_through(path, true, &free(), move |file| {
             Box::new(Faulty { file, calls: counted, fail, fault, most })
         })
     });
@@ -123,7 +123,8 @@ fn a_failed_rename_removes_the_temporary_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.cp");
     let place = path.clone();
-    let result = with_small(3, |d| d.save_through(&path, true, move |file| Box::new(Blocker(file, place))));
+    let result =
+        with_small(3, |d| d.save_through(&path, true, &free(), move |file| Box::new(Blocker(file, place))));
     assert!(matches!(result, Err(SaveError::Io { .. })), "{result:?}");
     assert_eq!(names(folder.path()), ["a.cp"]);
     assert!(path.is_dir());
@@ -135,36 +136,36 @@ fn save_writes_what_to_bytes_gives() {
     for (fill, durable) in [(3, true), (4, false)] {
         for name in ["a.cp", "ü 音.cp", &"n".repeat(255), &"é".repeat(127)] {
             let path = folder.path().join(name);
-            with_small(fill, |document| document.save(&path, durable)).unwrap();
+            with_small(fill, |document| document.save(&path, durable, &free())).unwrap();
             assert_eq!(fs::read(&path).unwrap(), small(fill));
         }
         assert_eq!(names(folder.path()).len(), 4);
     }
     let mut written = Vec::new();
-    with_small(3, |document| document.write_to(&mut written)).unwrap();
+    with_small(3, |document| document.write_to(&mut written, &free())).unwrap();
     assert_eq!(written, small(3));
 }
 
 #[test]
 fn a_file_may_be_saved_over_its_own_map() {
     let (_folder, path) = on_disk(&small(3));
-    let mut old = Contents::open(&path, Access::Map, false).unwrap();
+    let mut old = Contents::open(&path, Access::Map, false, &free()).unwrap();
     let codes = old.take("codes", Dtype::U8, &[2, 64]).unwrap();
     let changed: Vec<u8> = codes.as_bytes().iter().map(|byte| !byte).collect();
     let tensors = vec![
         TensorView { name: "old", dtype: Dtype::U8, shape: vec![128], bytes: codes.as_bytes() },
         TensorView { name: "new", dtype: Dtype::U8, shape: vec![128], bytes: &changed },
     ];
-    Document { method: "m", params: Params::new(), tensors }.save(&path, true).unwrap();
+    Document { method: "m", params: Params::new(), tensors }.save(&path, true, &free()).unwrap();
     assert!(codes.is_mapped() && codes.as_bytes().iter().zip(0u8..).all(|(&byte, i)| byte == i ^ 3));
-    let mut new = Contents::open(&path, Access::Map, true).unwrap();
+    let mut new = Contents::open(&path, Access::Map, true, &free()).unwrap();
     assert_eq!(new.take("old", Dtype::U8, &[128]).unwrap(), codes);
 }
 
 #[test]
 fn destinations_that_cannot_be_are_errors() {
     let (folder, path) = on_disk(&small(3));
-    let save = |path: &Path| with_small(4, |document| document.save(path, true));
+    let save = |path: &Path| with_small(4, |document| document.save(path, true, &free()));
     let io = |path: &Path| matches!(save(path), Err(SaveError::Io { .. }));
     assert!(io(&path.join("inside-a-file.cp")));
     assert!(io(&folder.path().join("missing/a.cp")));
@@ -179,7 +180,7 @@ fn destinations_that_cannot_be_are_errors() {
 #[test]
 fn what_is_no_file_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |path: &Path| Contents::open(path, Access::Read, true).unwrap_err().to_string();
+    let open = |path: &Path| Contents::open(path, Access::Read, true, &free()).unwrap_err().to_string();
     assert!(open(folder.path()).ends_with("expected a regular file, got a folder"));
     assert!(open(&folder.path().join("missing")).starts_with("cannot read "));
     #[cfg(unix)]
@@ -201,7 +202,7 @@ fn stale_temporary_files_are_swept_and_nothing_else() {
         file.set_modified(SystemTime::now() - Duration::from_secs(3700)).unwrap();
     }
     File::create(folder.path().join(".a.cp.tmp-13-new")).unwrap();
-    with_small(4, |document| document.save(&path, false)).unwrap();
+    with_small(4, |document| document.save(&path, false, &free())).unwrap();
     assert_eq!(
         names(folder.path()),
         [".a.cp.tmp-1-a.b", ".a.cp.tmp-13-new", ".a.cp.tmp-notes", ".b.cp.tmp-12-abc", "a.cp"]
@@ -221,7 +222,8 @@ mod unix {
     #[test]
     fn devices_are_not_replaced() {
         let before = fs::symlink_metadata("/dev/full").unwrap();
-        let error = with_small(4, |document| document.save(Path::new("/dev/full"), true)).unwrap_err();
+        let error =
+            with_small(4, |document| document.save(Path::new("/dev/full"), true, &free())).unwrap_err();
         assert!(matches!(error, SaveError::NotRegular { .. }), "{error}");
         assert_eq!(fs::symlink_metadata("/dev/full").unwrap().rdev(), before.rdev());
     }
@@ -229,7 +231,7 @@ mod unix {
     #[test]
     fn a_full_device_is_an_error_of_the_writer() {
         let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let error = with_small(4, |document| document.write_to(&mut full)).unwrap_err();
+        let error = with_small(4, |document| document.write_to(&mut full, &free())).unwrap_err();
         assert!(
             matches!(&error, SaveError::Write(source) if source.kind() == io::ErrorKind::StorageFull),
             "{error}"
@@ -241,11 +243,11 @@ mod unix {
         let (folder, path) = on_disk(&small(3));
         for old in [0o600, 0o640, 0o666, 0o444, 0o755] {
             fs::set_permissions(&path, fs::Permissions::from_mode(old)).unwrap();
-            with_small(4, |document| document.save(&path, true)).unwrap();
+            with_small(4, |document| document.save(&path, true, &free())).unwrap();
             assert_eq!(mode(&path), old);
         }
         let (new, usual) = (folder.path().join("new"), folder.path().join("usual"));
-        with_small(4, |document| document.save(&new, true)).unwrap();
+        with_small(4, |document| document.save(&new, true, &free())).unwrap();
         File::create(&usual).unwrap();
         assert_eq!(mode(&new), mode(&usual));
     }
@@ -258,19 +260,19 @@ mod unix {
         let (near, far) = (folder.path().join("near"), other.join("far"));
         symlink("../a.cp", &far).unwrap();
         symlink("other/far", &near).unwrap();
-        with_small(4, |document| document.save(&near, true)).unwrap();
+        with_small(4, |document| document.save(&near, true, &free())).unwrap();
         assert!(near.is_symlink() && far.is_symlink() && !path.is_symlink());
         assert_eq!(fs::read(&path).unwrap(), small(4));
 
         let (dangling, target) = (folder.path().join("dangling"), folder.path().join("target"));
         symlink("target", &dangling).unwrap();
-        with_small(5, |document| document.save(&dangling, true)).unwrap();
+        with_small(5, |document| document.save(&dangling, true, &free())).unwrap();
         assert!(dangling.is_symlink());
         assert_eq!(fs::read(&target).unwrap(), small(5));
 
         let circle = folder.path().join("circle");
         symlink("circle", &circle).unwrap();
-        let error = with_small(5, |document| document.save(&circle, true)).unwrap_err().to_string();
+        let error = with_small(5, |document| document.save(&circle, true, &free())).unwrap_err().to_string();
         assert!(error.ends_with("expected at most 40 links, got more"), "{error}");
         assert_eq!(names(&other), ["far"]);
     }
@@ -279,7 +281,7 @@ mod unix {
     fn a_folder_without_write_permission_leaves_the_old_file() {
         let (folder, path) = on_disk(&small(3));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
-        let result = with_small(4, |document| document.save(&path, true));
+        let result = with_small(4, |document| document.save(&path, true, &free()));
         // The superuser is not bound by permissions: the save then succeeds, and must have done so in full.
         let probe = File::create(folder.path().join("probe"));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
