@@ -138,8 +138,8 @@ pub fn search<T: Scan>(
     let groups = scan.rows().div_ceil(GROUP);
     let threads = control.threads();
     let share = count.div_ceil(threads).next_multiple_of(TILE).min(BATCH);
-    if share * (threads - 1) < count || groups < 4 * threads {
-        // Enough queries for all: each thread scans every row for its own.
+    if count == 1 || share * (threads - 1) < count || groups < 4 * threads {
+        // Enough queries for all: each thread scans every row for its own. One query stays on the caller's thread.
         let batches = (0..count).step_by(share.max(1));
         let parts = control.map(batches, |first| {
             let batch = Batch::new(scan, queries, first..count.min(first + share), k, control)?;
