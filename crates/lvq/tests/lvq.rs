@@ -79,8 +79,11 @@ proptest! {
         for (i, query) in queries.chunks(dim).enumerate() {
             let truth = decoded(&index, metric, query, n);
             let size = truth.iter().fold(1.0_f64, |most, d| most.max(d.abs()));
-            // Two planes of 8 bits leave 2⁻¹⁶ of the query's largest value; f32 rows and results the rest.
-            let tolerance = 1e-4 * size;
+            // Two planes leave half a step of q − μ in each dimension, against s·c of at most the data's spread;
+            // f32 rows and results the rest.
+            let most = |values: &[f32]| values.iter().fold(0.0_f64, |most, v| most.max(f64::from(v.abs())));
+            let (reach, step) = (most(&data), (most(query) + most(&data)) / 32_639.0);
+            let tolerance = 1e-5 * size + step * dim as f64 * 2.0 * reach;
             let ids = &found.ids[i * found.width..(i + 1) * found.width];
             let distances = &found.distances[i * found.width..(i + 1) * found.width];
             for (&id, &distance) in ids.iter().zip(distances) {
