@@ -5,7 +5,7 @@
 //! Reads are sums over slices that the compiler vectorises under a level's features, multiply-adds run on the
 //! block kernels over operands that stay in L1. No kernel shuffles bytes yet, so that ceiling is written here.
 
-use counterpoint_benches::{Kernel, normals, repeat};
+use counterpoint_benches::{CodeSurvivors, FloatSurvivors, Kernel, normals, repeat};
 use counterpoint_core::simd::f32::{Panel, Tile as FloatTile};
 use counterpoint_core::simd::int8::{Bits, Group, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
@@ -26,28 +26,6 @@ impl Kernel for Read<'_> {
             }
         }
         simd.dot(&sums, &[1.0; 64])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct FloatMultiplyAdds<'a>(&'a Panel, &'a FloatTile);
-
-impl Kernel for FloatMultiplyAdds<'_> {
-    type Output = [u64; TILE];
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
-        simd.f32_survivors(std::hint::black_box(self.0), self.1, &[0.0; TILE])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct IntegerMultiplyAdds<'a>(Group<'a>, &'a RowTerms, &'a Tile, &'a QueryTerms);
-
-impl Kernel for IntegerMultiplyAdds<'_> {
-    type Output = [u64; TILE];
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
-        simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
     }
 }
 
@@ -122,7 +100,7 @@ fn bench(criterion: &mut Criterion) {
     let tile = FloatTile::new(dim, queries.chunks(dim));
     group.throughput(Throughput::Elements((times * TILE * GROUP * dim) as u64));
     group.bench_function("multiply-adds/f32", |b| {
-        b.iter(|| repeat(level, times, FloatMultiplyAdds(&panel, &tile)));
+        b.iter(|| repeat(level, times, FloatSurvivors(&panel, &tile, &[0.0; TILE])));
     });
     let codes = vec![3; 256 * GROUP];
     let plane = [5_i8; 256];
@@ -132,7 +110,7 @@ fn bench(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements((times * TILE * GROUP * 256) as u64));
     group.bench_function("multiply-adds/int8", |b| {
         let codes = Group::new(Bits::Eight, &codes);
-        b.iter(|| repeat(level, times, IntegerMultiplyAdds(codes, &rows, &tile, &terms)));
+        b.iter(|| repeat(level, times, CodeSurvivors(codes, &rows, &tile, &terms)));
     });
     group.finish();
 }

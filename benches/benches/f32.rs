@@ -1,6 +1,6 @@
 //! f32 kernels: one row × one row, and a tile of 6 queries × a group of 64 rows.
 
-use counterpoint_benches::{Kernel, normals, repeat};
+use counterpoint_benches::{FloatSurvivors, Kernel, normals, repeat};
 use counterpoint_core::simd::f32::{Panel, Tile};
 use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -13,17 +13,6 @@ impl Kernel for Dot<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) -> f32 {
         simd.dot(std::hint::black_box(self.0), self.1)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Survivors<'a>(&'a Panel, &'a Tile, &'a [f32; TILE]);
-
-impl Kernel for Survivors<'_> {
-    type Output = [u64; TILE];
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
-        simd.f32_survivors(std::hint::black_box(self.0), self.1, self.2)
     }
 }
 
@@ -47,7 +36,7 @@ fn bench(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("dot", level.name()), |b| {
                 b.iter(|| repeat(level, TIMES, Dot(query, row)));
             });
-            let masks = repeat(level, 1, Survivors(&panel, &tile, &limits));
+            let masks = repeat(level, 1, FloatSurvivors(&panel, &tile, &limits));
             for (query, mask) in queries.chunks(dim).zip(masks) {
                 for (r, row) in rows.chunks(dim).enumerate() {
                     let value = exact(query, row);
@@ -58,7 +47,7 @@ fn bench(criterion: &mut Criterion) {
             // Elements are multiply-adds.
             group.throughput(Throughput::Elements((TIMES * TILE * GROUP * dim) as u64));
             group.bench_function(BenchmarkId::new("survivors", level.name()), |b| {
-                b.iter(|| repeat(level, TIMES, Survivors(&panel, &tile, &limits)));
+                b.iter(|| repeat(level, TIMES, FloatSurvivors(&panel, &tile, &limits)));
             });
         }
         group.finish();

@@ -1,20 +1,9 @@
 //! int8 kernels: a tile of 6 queries × a group of 64 rows, of 8- and 4-bit codes.
 
-use counterpoint_benches::{Kernel, repeat};
+use counterpoint_benches::{CodeSurvivors, repeat};
 use counterpoint_core::simd::int8::{Bits, Group, QueryTerms, RowTerms, Tile, group_bytes, write_row};
-use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
+use counterpoint_core::simd::{GROUP, Level, TILE};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-
-#[derive(Clone, Copy)]
-struct Survivors<'a>(Group<'a>, &'a RowTerms, &'a Tile, &'a QueryTerms);
-
-impl Kernel for Survivors<'_> {
-    type Output = [u64; TILE];
-    #[inline(always)]
-    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
-        simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
-    }
-}
 
 fn bench(criterion: &mut Criterion) {
     const TIMES: usize = 64;
@@ -38,7 +27,7 @@ fn bench(criterion: &mut Criterion) {
             let terms = QueryTerms { alpha: [1.0; TILE], limit: [limit; TILE], ..QueryTerms::default() };
             let mut bench = criterion.benchmark_group(format!("int8/bits={name}/d={dim}/queries={queries}"));
             for level in Level::available() {
-                let masks = repeat(level, 1, Survivors(group, &rows, &tile, &terms));
+                let masks = repeat(level, 1, CodeSurvivors(group, &rows, &tile, &terms));
                 for (plane, mask) in planes.iter().zip(masks) {
                     for (r, codes) in codes.iter().enumerate() {
                         let sum: i32 =
@@ -49,7 +38,7 @@ fn bench(criterion: &mut Criterion) {
                 // Elements are multiply-adds: codes times queries.
                 bench.throughput(Throughput::Elements((TIMES * queries * GROUP * dim) as u64));
                 bench.bench_function(BenchmarkId::new("survivors", level.name()), |b| {
-                    b.iter(|| repeat(level, TIMES, Survivors(group, &rows, &tile, &terms)));
+                    b.iter(|| repeat(level, TIMES, CodeSurvivors(group, &rows, &tile, &terms)));
                 });
             }
             bench.finish();

@@ -3,7 +3,7 @@
 //! `cargo bench -p counterpoint-benches` runs all; `--bench int8` one family. Read a family's throughput
 //! against `ceilings`, measured on the same machine in the same minutes.
 
-use counterpoint_core::simd::{Level, Simd, Work, run};
+use counterpoint_core::simd::{Level, Simd, TILE, Work, f32, int8, run};
 use counterpoint_core::synth::{Shape, sample};
 
 /// Normal values, the same every run.
@@ -38,5 +38,34 @@ impl<F: Kernel> Work for Repeat<F> {
             std::hint::black_box(self.kernel.call(simd));
         }
         self.kernel.call(simd)
+    }
+}
+
+/// A tile of queries against a group of f32 rows.
+#[derive(Clone, Copy)]
+pub struct FloatSurvivors<'a>(pub &'a f32::Panel, pub &'a f32::Tile, pub &'a [f32; TILE]);
+
+impl Kernel for FloatSurvivors<'_> {
+    type Output = [u64; TILE];
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.f32_survivors(std::hint::black_box(self.0), self.1, self.2)
+    }
+}
+
+/// A tile of queries against a group of codes.
+#[derive(Clone, Copy)]
+pub struct CodeSurvivors<'a>(
+    pub int8::Group<'a>,
+    pub &'a int8::RowTerms,
+    pub &'a int8::Tile,
+    pub &'a int8::QueryTerms,
+);
+
+impl Kernel for CodeSurvivors<'_> {
+    type Output = [u64; TILE];
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
     }
 }
