@@ -6,6 +6,7 @@
 //! block kernels over operands that stay in L1. No kernel shuffles bytes yet, so that ceiling is written here.
 
 use counterpoint_benches::{CodeSurvivors, FloatSurvivors, Kernel, normals, repeat};
+use counterpoint_core::buffer::Buffer;
 use counterpoint_core::simd::f32::{Panel, Tile as FloatTile};
 use counterpoint_core::simd::int8::{Bits, Group, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
@@ -79,12 +80,15 @@ fn bench(criterion: &mut Criterion) {
     let level = Level::detect();
     let mut group = criterion.benchmark_group("ceilings");
     for (name, bytes) in [("L1", 16 << 10), ("L2", 512 << 10), ("memory", 512 << 20)] {
-        let values = vec![1.0; bytes / size_of::<f32>()];
-        assert_eq!(repeat(level, 1, Read(&values)), values.len() as f32);
+        // An index's tables lie in buffers, which ask for huge pages.
+        let mut buffer = Buffer::zeroed(bytes);
+        buffer.as_mut_slice::<f32>().fill(1.0);
+        let values = buffer.as_slice::<f32>();
+        assert_eq!(repeat(level, 1, Read(values)), values.len() as f32);
         let times = ((64 << 20) / bytes).max(1);
         group.throughput(Throughput::Bytes((times * bytes) as u64));
         group.bench_function(BenchmarkId::new("read", name), |b| {
-            b.iter(|| repeat(level, times, Read(&values)))
+            b.iter(|| repeat(level, times, Read(values)))
         });
     }
     #[cfg(target_arch = "x86_64")]

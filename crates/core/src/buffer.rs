@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytemuck::{Pod, Zeroable};
 
 use crate::file::Map;
+use crate::pages;
 
 /// Alignment and granularity of a buffer in bytes: one cache line, one AVX-512 register.
 pub const LINE: usize = 64;
@@ -52,8 +53,9 @@ impl Buffer {
 
     /// `len` zero bytes, rounded up to a multiple of 64.
     pub fn zeroed(len: usize) -> Self {
-        // Zero pages come from the system when they are first written, by whichever thread writes them.
-        Self { lines: bytemuck::allocation::zeroed_vec(len.div_ceil(LINE)), mapped: None }
+        let mut buffer = Self::new();
+        buffer.own(len.div_ceil(LINE)).resize(len.div_ceil(LINE), Line::ZERO);
+        buffer
     }
 
     /// A copy of `bytes`, filled up with zeros to a multiple of 64.
@@ -70,6 +72,7 @@ impl Buffer {
     pub fn try_with_capacity(len: usize) -> Result<Self, TryReserveError> {
         let mut lines = Vec::new();
         lines.try_reserve_exact(len.div_ceil(LINE))?;
+        want_huge(&lines);
         Ok(Self { lines, mapped: None })
     }
 
@@ -158,6 +161,7 @@ impl Buffer {
             *self = copy;
         }
         self.lines.try_reserve_exact(room(&self.lines, lines))?;
+        want_huge(&self.lines);
         self.lines.resize(lines, Line::ZERO);
         Ok(())
     }
@@ -186,11 +190,21 @@ impl Buffer {
         if let Some(range) = self.mapped.take() {
             let bytes = range.map.as_bytes().get(range.offset..range.offset + range.len).unwrap_or_default();
             self.lines.reserve_exact(lines.max(range.len / LINE));
+            want_huge(&self.lines);
             self.lines.extend(bytes.as_chunks::<LINE>().0.iter().map(|line| Line(*line)));
         }
-        self.lines.reserve_exact(room(&self.lines, lines));
+        let more = room(&self.lines, lines);
+        if more > 0 {
+            self.lines.reserve_exact(more);
+            want_huge(&self.lines);
+        }
         &mut self.lines
     }
+}
+
+/// Asks for huge pages under all of `lines`' capacity, if that is large.
+fn want_huge(lines: &Vec<Line>) {
+    pages::want_huge(lines.as_ptr().cast(), lines.capacity() * LINE);
 }
 
 /// How many lines to reserve beyond those in use so that `wanted` fit: none if they do, else a quarter's

@@ -17,8 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `unsafe` lives in [`simd`] (kernels) and in one place of [`mod@file`] (the memory map); the lint below makes
-//! every other room say so if it tries.
+//! `unsafe` lives in [`simd`] (kernels), in one place of [`mod@file`] (the memory map) and in `pages` (one hint to
+//! the system); the lint below makes every other room say so if it tries.
 #![deny(unsafe_code)]
 
 pub mod buffer;
@@ -28,6 +28,7 @@ pub mod flat;
 pub mod ids;
 pub mod index;
 pub mod metric;
+mod pages;
 pub mod scan;
 pub mod select;
 #[allow(unsafe_code, reason = "std::arch kernels; every block argues from numbered checks")]

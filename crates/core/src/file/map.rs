@@ -1,4 +1,4 @@
-//! A file seen as memory: the one place outside the kernels that needs `unsafe`.
+//! A file seen as memory: outside the kernels, one of two places that need `unsafe`.
 
 use std::fmt;
 use std::fs::File;
