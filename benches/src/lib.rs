@@ -3,7 +3,7 @@
 //! `cargo bench -p counterpoint-benches` runs all; `--bench int8` one family. Read a family's throughput
 //! against `ceilings`, measured on the same machine in the same minutes.
 
-use counterpoint_core::simd::{Level, Simd, TILE, Work, f32, int8, run};
+use counterpoint_core::simd::{GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, run};
 use counterpoint_core::synth::{Shape, sample};
 
 /// Normal values, the same every run.
@@ -67,5 +67,25 @@ impl Kernel for CodeSurvivors<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
         simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
+    }
+}
+
+/// A tile of queries against a group of bits; the values found.
+#[derive(Clone, Copy)]
+pub struct BitSurvivors<'a>(
+    pub &'a [u8],
+    pub &'a fastscan::RowTerms,
+    pub &'a [fastscan::Tile; 2],
+    pub &'a fastscan::QueryTerms,
+);
+
+impl Kernel for BitSurvivors<'_> {
+    type Output = ([u64; TILE], [[f32; GROUP]; TILE]);
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> Self::Output {
+        let mut values = [[0.0; GROUP]; TILE];
+        let tile = &self.2[usize::from(S::TABLES == fastscan::Tables::Nibbles)];
+        let masks = simd.fastscan_survivors(std::hint::black_box(self.0), self.1, tile, self.3, &mut values);
+        (masks, values)
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::file::{Contents, FormatError, TensorView};
 use crate::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
 use crate::metric::Metric;
-use crate::scan::{self, Hits, Masks, Scan, rows_of};
+use crate::scan::{self, At, Hits, Masks, Scan, rows_of};
 use crate::select::{Hit, TopK};
 use crate::simd::f32::{Panel, Tile, dot_error};
 use crate::simd::{GROUP, Simd, TILE};
@@ -194,7 +194,8 @@ impl Vectors {
 impl Scan for Vectors {
     type Query = Query;
     type Tile = QueryTile;
-    type Group = Group;
+    type Chunk = Group;
+    type Top = TopK;
 
     /// A block of 64 rows costs what some 30 rows cost one by one.
     const SPARSE: u32 = 24;
@@ -210,20 +211,24 @@ impl Scan for Vectors {
         Ok(Query { values: padded(values), norm })
     }
 
-    fn tile(&self, queries: &[Query]) -> QueryTile {
+    fn tile<S: Simd>(&self, _: S, queries: &[Query]) -> QueryTile {
         let packed = Tile::new(self.rows.dim(), queries.iter().map(|query| query.values.as_slice()));
         let mut norms = [0.0; TILE];
         norms.iter_mut().zip(queries).for_each(|(norm, query)| *norm = query.norm);
         QueryTile { packed, norms }
     }
 
-    fn group(&self, queries: usize) -> Group {
+    fn chunk(&self, queries: usize) -> Group {
         let panel = (queries >= PACK_FROM).then(|| Panel::new(self.rows.dim()));
         Group { panel, packed: false, rows: 0..0, norm: 0.0 }
     }
 
+    fn top(&self, k: usize) -> TopK {
+        TopK::new(k)
+    }
+
     #[inline(always)]
-    fn enter<S: Simd>(&self, _: S, group: &mut Group, index: usize) {
+    fn enter<S: Simd>(&self, _: S, group: &mut Group, _: usize, index: usize) {
         let first = index * GROUP;
         group.rows = first..self.rows.rows().min(first + GROUP);
         group.packed = false;
@@ -234,6 +239,7 @@ impl Scan for Vectors {
         &self,
         simd: S,
         group: &mut Group,
+        _: usize,
         tile: &QueryTile,
         queries: &[Query],
         bounds: &[f32; TILE],
@@ -266,11 +272,15 @@ impl Scan for Vectors {
     }
 
     #[inline(always)]
-    fn score<S: Simd>(&self, simd: S, group: &mut Group, query: &Query, mask: u64, top: &mut TopK) {
+    fn score<S: Simd>(&self, simd: S, group: &mut Group, _: At, query: &Query, mask: u64, top: &mut TopK) {
         for r in rows_of(mask) {
             let row = group.rows.start + r;
             let distance = self.metric.distance(simd, &query.values, self.rows.padded(row));
             top.push(Hit { distance, row: row as u32 });
         }
+    }
+
+    fn finish<S: Simd>(&self, _: S, _: &Query, top: TopK) -> Vec<Hit> {
+        top.into_sorted()
     }
 }

@@ -5,8 +5,9 @@
 //! ([`Scan::score`]). As no row that could enter is pruned and selections are totally ordered, the outcome is
 //! that of scoring every row: the same for any batch size, thread count and order of rows.
 //!
-//! **Order of loops.** Groups outside, tiles inside: a group is read from memory once per [`BATCH`] queries and
-//! stays in cache for all their tiles.
+//! **Order of loops.** Chunks of groups outside, tiles inside, the groups of a chunk innermost: rows are read from
+//! memory once per [`BATCH`] queries and stay in cache for all their tiles. A chunk is one group where a group
+//! is costly to enter, more where a tile is large and wants to stay in the nearest cache ([`Scan::CHUNK`]).
 
 use crate::ids::RowMask;
 use crate::index::{Filter, SearchError};
@@ -18,7 +19,35 @@ use crate::vectors::{InputError, RowSource};
 /// Queries scanned together by one thread.
 pub const BATCH: usize = 170 * TILE;
 /// Groups between two looks at the cancellation flag.
-const POLL: usize = 16;
+const POLL: usize = 32;
+
+/// What a query has found so far.
+pub trait Selection: Clone + Send {
+    /// Rows farther than this are of no use; one at this distance may be.
+    fn bound(&self) -> f32;
+    /// Takes in what another part of the rows gave.
+    fn merge(&mut self, other: Self);
+}
+
+impl Selection for TopK {
+    #[inline(always)]
+    fn bound(&self) -> f32 {
+        TopK::bound(self)
+    }
+
+    fn merge(&mut self, other: Self) {
+        TopK::merge(self, other);
+    }
+}
+
+/// Which group of a chunk, and which query of a tile.
+#[derive(Clone, Copy)]
+pub struct At {
+    /// The group's place in its chunk.
+    pub slot: usize,
+    /// The query's place in its tile.
+    pub place: usize,
+}
 
 /// Rows in groups of 64, and how to score them.
 pub trait Scan: Sync {
@@ -26,11 +55,15 @@ pub trait Scan: Sync {
     type Query: Send + Sync;
     /// Up to [`TILE`] queries, ready for the block kernel.
     type Tile: Send + Sync;
-    /// What a thread holds of the group it is at.
-    type Group;
+    /// What a thread holds of the chunk of groups it is at.
+    type Chunk;
+    /// What a query has found.
+    type Top: Selection;
 
     /// Up to how many allowed rows of a group are scored one by one, without the block kernel.
     const SPARSE: u32;
+    /// Groups of a chunk; a divisor of 32.
+    const CHUNK: usize = 1;
 
     /// Number of rows.
     fn rows(&self) -> usize;
@@ -42,34 +75,43 @@ pub trait Scan: Sync {
     fn query<S: Simd>(&self, simd: S, values: &mut [f32], index: usize) -> Result<Self::Query, InputError>;
 
     /// Packs 1 to [`TILE`] queries.
-    fn tile(&self, queries: &[Self::Query]) -> Self::Tile;
+    fn tile<S: Simd>(&self, simd: S, queries: &[Self::Query]) -> Self::Tile;
 
-    /// Room for a group. `queries` is how many will be scored against each.
-    fn group(&self, queries: usize) -> Self::Group;
+    /// Room for a chunk. `queries` is how many will be scored against each.
+    fn chunk(&self, queries: usize) -> Self::Chunk;
 
-    /// Makes `group` stand for group `index`.
-    fn enter<S: Simd>(&self, simd: S, group: &mut Self::Group, index: usize);
+    /// An empty selection of `k` rows.
+    fn top(&self, k: usize) -> Self::Top;
 
-    /// For each query of a tile, the rows of the group that may be at most `bounds` far: bit r for row r.
-    /// Bits of absent rows, and entries beyond the tile's queries, are ignored.
+    /// Makes place `slot` of the chunk stand for group `index`.
+    fn enter<S: Simd>(&self, simd: S, chunk: &mut Self::Chunk, slot: usize, index: usize);
+
+    /// For each query of a tile, the rows of the chunk's group `slot` that may be at most `bounds` far: bit r for
+    /// row r. Bits of absent rows, and entries beyond the tile's queries, are ignored.
     fn survivors<S: Simd>(
         &self,
         simd: S,
-        group: &mut Self::Group,
+        chunk: &mut Self::Chunk,
+        slot: usize,
         tile: &Self::Tile,
         queries: &[Self::Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE];
 
-    /// Offers the rows of `mask` to `top`, each at its distance.
+    /// Offers the rows of `mask` to `top`, each at its distance. Follows [`Scan::survivors`] of the same group and
+    /// tile, unless the rows are sparse.
     fn score<S: Simd>(
         &self,
         simd: S,
-        group: &mut Self::Group,
+        chunk: &mut Self::Chunk,
+        at: At,
         query: &Self::Query,
         mask: u64,
-        top: &mut TopK,
+        top: &mut Self::Top,
     );
+
+    /// The hits of a query that has met every row, nearest first.
+    fn finish<S: Simd>(&self, simd: S, query: &Self::Query, top: Self::Top) -> Vec<Hit>;
 }
 
 /// The `k` best rows for each query, nearest first.
@@ -143,22 +185,23 @@ pub fn search<T: Scan>(
         let batches = (0..count).step_by(share.max(1));
         let parts = control.map(batches, |first| {
             let batch = Batch::new(scan, queries, first..count.min(first + share), k, control)?;
-            Ok::<_, SearchError>(batch.scan(scan, 0..groups, masks, control)?)
+            let batch = batch.scan(scan, 0..groups, masks, control)?;
+            Ok::<_, SearchError>(run(control.level(), Finish { scan, batch }))
         })?;
-        return Ok(parts.into_iter().flatten().map(TopK::into_sorted).collect());
+        return Ok(parts.into_iter().flatten().collect());
     }
     // Few queries: each thread scans its share of the rows for all of them.
-    let span = groups.div_ceil(threads);
+    let span = groups.div_ceil(threads).next_multiple_of(T::CHUNK);
     let parts = control.map((0..groups).step_by(span), |first| {
         let batch = Batch::new(scan, queries, 0..count, k, control)?;
         Ok::<_, SearchError>(batch.scan(scan, first..groups.min(first + span), masks, control)?)
     })?;
     let mut parts = parts.into_iter();
-    let mut tops = parts.next().unwrap_or_default();
+    let Some(mut batch) = parts.next() else { return Ok(Vec::new()) };
     for part in parts {
-        tops.iter_mut().zip(part).for_each(|(top, other)| top.merge(other));
+        batch.tops.iter_mut().zip(part.tops).for_each(|(top, other)| top.merge(other));
     }
-    Ok(tops.into_iter().map(TopK::into_sorted).collect())
+    Ok(run(control.level(), Finish { scan, batch }))
 }
 
 /// Consecutive queries of a call, packed, with their selections.
@@ -167,7 +210,7 @@ struct Batch<T: Scan> {
     queries: Vec<T::Query>,
     /// Each tile with the bounds of its selections, so that a group that gives nothing touches nothing else.
     tiles: Vec<(T::Tile, [f32; TILE])>,
-    tops: Vec<TopK>,
+    tops: Vec<T::Top>,
 }
 
 impl<T: Scan> Batch<T> {
@@ -179,10 +222,10 @@ impl<T: Scan> Batch<T> {
         control: &Control,
     ) -> Result<Self, InputError> {
         let first = range.start;
-        let queries = run(control.level(), Prepare { scan, source, range })?;
-        let bound = TopK::new(k).bound();
-        let tiles = queries.chunks(TILE).map(|chunk| (scan.tile(chunk), [bound; TILE])).collect();
-        let tops = vec![TopK::new(k); queries.len()];
+        let (queries, tiles) = run(control.level(), Prepare { scan, source, range })?;
+        let top = scan.top(k);
+        let tiles = tiles.into_iter().map(|tile| (tile, [top.bound(); TILE])).collect();
+        let tops = vec![top; queries.len()];
         Ok(Self { first, queries, tiles, tops })
     }
 
@@ -192,14 +235,14 @@ impl<T: Scan> Batch<T> {
         groups: std::ops::Range<usize>,
         masks: &Masks,
         control: &Control,
-    ) -> Result<Vec<TopK>, Cancelled> {
-        let mut state = scan.group(self.queries.len());
+    ) -> Result<Self, Cancelled> {
+        let mut state = scan.chunk(self.queries.len());
         for start in groups.clone().step_by(POLL) {
             control.check()?;
             let groups = start..groups.end.min(start + POLL);
             run(control.level(), Pass { scan, batch: &mut self, state: &mut state, groups, masks });
         }
-        Ok(self.tops)
+        Ok(self)
     }
 }
 
@@ -211,7 +254,7 @@ struct Prepare<'a, T> {
 }
 
 impl<T: Scan> Work for Prepare<'_, T> {
-    type Output = Result<Vec<T::Query>, InputError>;
+    type Output = Result<(Vec<T::Query>, Vec<T::Tile>), InputError>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
@@ -221,7 +264,24 @@ impl<T: Scan> Work for Prepare<'_, T> {
             crate::vectors::read_checked(self.source, index, &mut values)?;
             queries.push(self.scan.query(simd, &mut values, index)?);
         }
-        Ok(queries)
+        let tiles = queries.chunks(TILE).map(|queries| self.scan.tile(simd, queries)).collect();
+        Ok((queries, tiles))
+    }
+}
+
+/// Turns what a batch found into hits, under one level's features.
+struct Finish<'a, T: Scan> {
+    scan: &'a T,
+    batch: Batch<T>,
+}
+
+impl<T: Scan> Work for Finish<'_, T> {
+    type Output = Hits;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Hits {
+        let Batch { queries, tops, .. } = self.batch;
+        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, query, top)).collect()
     }
 }
 
@@ -229,7 +289,7 @@ impl<T: Scan> Work for Prepare<'_, T> {
 struct Pass<'a, T: Scan> {
     scan: &'a T,
     batch: &'a mut Batch<T>,
-    state: &'a mut T::Group,
+    state: &'a mut T::Chunk,
     groups: std::ops::Range<usize>,
     masks: &'a Masks,
 }
@@ -240,29 +300,40 @@ impl<T: Scan> Work for Pass<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { scan, batch, state, groups, masks } = self;
-        for group in groups {
-            let rows = scan.rows() - group * GROUP;
-            let present = if rows >= GROUP { u64::MAX } else { (1 << rows) - 1 };
-            let shared = match masks {
-                Masks::Shared(mask) => mask.group(group),
-                Masks::All | Masks::PerQuery(_) => u64::MAX,
-            };
-            if shared == 0 {
-                continue;
+        for first in groups.clone().step_by(T::CHUNK) {
+            let groups = first..groups.end.min(first + T::CHUNK);
+            // The rows of each group that any query may return.
+            let mut allowed = [0; POLL];
+            for (slot, group) in groups.clone().enumerate() {
+                let rows = scan.rows() - group * GROUP;
+                let present = if rows >= GROUP { u64::MAX } else { (1 << rows) - 1 };
+                allowed[slot] = match masks {
+                    Masks::Shared(mask) => mask.group(group) & present,
+                    Masks::All | Masks::PerQuery(_) => present,
+                };
+                if allowed[slot] != 0 {
+                    scan.enter(simd, state, slot, group);
+                }
             }
-            scan.enter(simd, state, group);
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
             for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
-                let survivors = if shared.count_ones() <= T::SPARSE {
-                    [shared; TILE]
-                } else {
-                    scan.survivors(simd, state, tile, queries, bounds)
-                };
-                for (i, mask) in survivors.into_iter().enumerate().take(queries.len()) {
-                    let mask = mask & present & masks.group(batch.first + t * TILE + i, group);
-                    if mask != 0 {
-                        scan.score(simd, state, &queries[i], mask, &mut tops[i]);
-                        bounds[i] = tops[i].bound();
+                for (slot, group) in groups.clone().enumerate() {
+                    let allowed = allowed[slot];
+                    if allowed == 0 {
+                        continue;
+                    }
+                    let survivors = if allowed.count_ones() <= T::SPARSE {
+                        [allowed; TILE]
+                    } else {
+                        scan.survivors(simd, state, slot, tile, queries, bounds)
+                    };
+                    for (i, mask) in survivors.into_iter().enumerate().take(queries.len()) {
+                        let mask = mask & allowed & masks.group(batch.first + t * TILE + i, group);
+                        if mask != 0 {
+                            let at = At { slot, place: i };
+                            scan.score(simd, state, at, &queries[i], mask, &mut tops[i]);
+                            bounds[i] = tops[i].bound();
+                        }
                     }
                 }
             }

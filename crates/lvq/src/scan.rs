@@ -26,7 +26,7 @@
 
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
-use counterpoint_core::scan::{self, Hits, Masks, Scan, rows_of};
+use counterpoint_core::scan::{self, At, Hits, Masks, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::int8::{self, Planes, QUARTER, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Simd, TILE};
@@ -111,7 +111,8 @@ impl Codes {
 impl Scan for Codes {
     type Query = Query;
     type Tile = QueryTile;
-    type Group = Group;
+    type Chunk = Group;
+    type Top = TopK;
 
     /// A block of 64 rows costs what one or two rows cost one by one, with both planes of the query.
     const SPARSE: u32 = 1;
@@ -140,7 +141,7 @@ impl Scan for Codes {
         Ok(Query { planes: Planes::new(self.bits, &values.high, &values.low), values, base, sum, magnitude })
     }
 
-    fn tile(&self, queries: &[Query]) -> QueryTile {
+    fn tile<S: Simd>(&self, _: S, queries: &[Query]) -> QueryTile {
         let planes = queries.iter().map(|query| query.values.high.as_slice());
         let mut tile = QueryTile {
             high: Tile::new(self.bits, self.dimension(), planes),
@@ -162,13 +163,17 @@ impl Scan for Codes {
         tile
     }
 
-    fn group(&self, _: usize) -> Group {
+    fn chunk(&self, _: usize) -> Group {
         let rows = RowTerms { scale: [0.0; GROUP], bias: [0.0; GROUP], offset: [0.0; GROUP] };
         Group { index: 0, rows, scale: 0.0, bias: 0.0, offset: 0.0 }
     }
 
+    fn top(&self, k: usize) -> TopK {
+        TopK::new(k)
+    }
+
     #[inline(always)]
-    fn enter<S: Simd>(&self, _: S, group: &mut Group, index: usize) {
+    fn enter<S: Simd>(&self, _: S, group: &mut Group, _: usize, index: usize) {
         let codes = self.group_at(index);
         codes.scale.convert_to_f32_slice(&mut group.rows.scale);
         codes.bias.convert_to_f32_slice(&mut group.rows.bias);
@@ -186,6 +191,7 @@ impl Scan for Codes {
         &self,
         simd: S,
         group: &mut Group,
+        _: usize,
         tile: &QueryTile,
         _: &[Query],
         bounds: &[f32; TILE],
@@ -206,7 +212,7 @@ impl Scan for Codes {
     }
 
     #[inline(always)]
-    fn score<S: Simd>(&self, simd: S, group: &mut Group, query: &Query, mask: u64, top: &mut TopK) {
+    fn score<S: Simd>(&self, simd: S, group: &mut Group, _: At, query: &Query, mask: u64, top: &mut TopK) {
         let codes = int8::Group::new(self.bits, self.group_at(group.index).codes);
         let (step, weight) = (f64::from(query.values.step), self.weight());
         let mut scored = usize::MAX;
@@ -222,5 +228,9 @@ impl Scan for Codes {
             let distance = self.metric.clamp((query.base - weight * (sum - offset)) as f32);
             top.push(Hit { distance, row: (group.index * GROUP + r) as u32 });
         }
+    }
+
+    fn finish<S: Simd>(&self, _: S, _: &Query, top: TopK) -> Vec<Hit> {
+        top.into_sorted()
     }
 }

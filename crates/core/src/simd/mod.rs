@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums bit-exact |
+//! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //!
 //! Each family is a folder: `mod.rs` (layouts, the argument for ranges), `scalar.rs` (the reference twin and
 //! the fallback), `avx2.rs`, `avx512.rs`, `neon.rs`.
@@ -18,6 +19,7 @@
 //! broadcast: 29 of 32 registers, 24 multiply-adds for 10 loads. A 64-row survivor set is one `u64`.
 
 pub mod f32;
+pub mod fastscan;
 pub mod int8;
 mod level;
 
@@ -123,10 +125,29 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         quarter: usize,
         planes: &int8::Planes,
     ) -> [[i32; int8::QUARTER]; 2];
+
+    /// How [`Simd::fastscan_survivors`] looks up: what a [`fastscan::Tile`] is made for.
+    const TABLES: fastscan::Tables;
+
+    /// Rows of a group that pass for each query of `tile`: bit `r` of entry `i` is set iff not `value < limit[i]`,
+    /// where value = `scale[r] * (alpha[i] * A + beta[i]) + offset[r]` in fused multiply-adds and `A` is the
+    /// agreement of row and query. Where an entry is not 0, `values[i]` holds all 64 values; else it is left as
+    /// it was, or overwritten.
+    ///
+    /// # Panics
+    /// If rows and queries differ in their number of bits, or the tile was made for another level.
+    fn fastscan_survivors(
+        self,
+        group: &[u8],
+        rows: &fastscan::RowTerms,
+        tile: &fastscan::Tile,
+        terms: &fastscan::QueryTerms,
+        values: &mut [[f32; GROUP]; TILE],
+    ) -> [u64; TILE];
 }
 
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $module:ident, $level:literal) => {
+    ($(#[$doc:meta])* $name:ident, $module:ident, $level:literal, $tables:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name(());
@@ -215,26 +236,52 @@ macro_rules! token {
                     }
                 }
             }
+
+            const TABLES: fastscan::Tables = fastscan::Tables::$tables;
+
+            #[inline(always)]
+            fn fastscan_survivors(
+                self,
+                group: &[u8],
+                rows: &fastscan::RowTerms,
+                tile: &fastscan::Tile,
+                terms: &fastscan::QueryTerms,
+                values: &mut [[f32; GROUP]; TILE],
+            ) -> [u64; TILE] {
+                let view = fastscan::View::checked(group, tile, Self::TABLES);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match tile.queries() {
+                        1 => fastscan::$module::survivors::<1>(view, rows, terms, values),
+                        2 => fastscan::$module::survivors::<2>(view, rows, terms, values),
+                        3 => fastscan::$module::survivors::<3>(view, rows, terms, values),
+                        4 => fastscan::$module::survivors::<4>(view, rows, terms, values),
+                        5 => fastscan::$module::survivors::<5>(view, rows, terms, values),
+                        _ => fastscan::$module::survivors::<6>(view, rows, terms, values),
+                    }
+                }
+            }
         }
     };
 }
 
 token!(
     /// No instruction set beyond the target's own: the reference twin, and the fallback.
-    Scalar, scalar, "scalar"
+    Scalar, scalar, "scalar", Fields
 );
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX2 with FMA and F16C.
-    Avx2, avx2, "avx2"
+    Avx2, avx2, "avx2", Nibbles
 );
 #[cfg(target_arch = "x86_64")]
 token!(
     /// AVX-512 F, BW, DQ, VL, VNNI and VBMI.
-    Avx512, avx512, "avx512"
+    Avx512, avx512, "avx512", Fields
 );
 #[cfg(target_arch = "aarch64")]
 token!(
     /// NEON with the dot-product extension.
-    Neon, neon, "neon"
+    Neon, neon, "neon", Nibbles
 );

@@ -1,0 +1,82 @@
+//! A query as small integer weights.
+
+use super::{MAX_BITS, MOST, TRIPLE_BITS, nibbles};
+
+/// v ≈ `step` · w for each bit, w small enough for the kernels' bytes: [`MOST`] in every look-up.
+///
+/// Plain arithmetic in a fixed order: the same weights on every level.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    values: Vec<i8>,
+    /// The value of one unit.
+    pub step: f32,
+    /// Σ|w|, at most 65,535.
+    pub total: u32,
+    /// ‖v − step·w‖₂.
+    pub error: f32,
+}
+
+impl Weights {
+    /// Quantises finite `values`, at most [`MAX_BITS`] of them; missing ones, up to a whole triple, are 0.
+    ///
+    /// # Panics
+    /// If there are too many values.
+    pub fn new(values: &[f32]) -> Self {
+        assert!(values.len() <= MAX_BITS, "at most {MAX_BITS} bits");
+        let mut weights = vec![0_i8; values.len().next_multiple_of(TRIPLE_BITS)];
+        // The largest look-up before rounding, then as much coarser as rounding made it too large.
+        let mut triple = [0.0; TRIPLE_BITS];
+        let mut most = 0.0_f32;
+        for values in values.chunks(TRIPLE_BITS) {
+            triple.fill(0.0);
+            triple.iter_mut().zip(values).for_each(|(to, v)| *to = v.abs());
+            for field in triple.as_chunks::<6>().0 {
+                most = most.max(field.iter().sum());
+            }
+        }
+        let all: f32 = values.iter().map(|v| v.abs()).sum();
+        let mut step = (most / MOST as f32).max(all / 65_535.0);
+        let mut total = 0;
+        // Each round widens the step by 1 % at least; at 31 × the start every weight is at most 1, six of which fit.
+        // Below, 1 / step would not be finite: such a query is nothing but error.
+        if step < 1e-30 {
+            step = 0.0;
+        }
+        while step > 0.0 {
+            let inverse = 1.0 / step;
+            for (weight, value) in weights.iter_mut().zip(values) {
+                *weight = (value * inverse).clamp(-127.0, 127.0).round() as i8;
+            }
+            let (largest, sum) = largest(&weights);
+            total = sum;
+            if largest <= MOST && total <= 65_535 {
+                break;
+            }
+            step *= 1.01_f32.max(total as f32 / 65_535.0);
+        }
+        let error = weights.iter().zip(values).map(|(&w, &v)| f64::from(v) - f64::from(step) * f64::from(w));
+        let error = error.map(|e| e * e).sum::<f64>().sqrt() as f32;
+        Self { values: weights, step, total, error }
+    }
+
+    /// The weights: whole triples.
+    pub fn values(&self) -> &[i8] {
+        &self.values
+    }
+}
+
+/// The largest sum of magnitudes in one look-up, and that of all.
+fn largest(weights: &[i8]) -> (u32, u32) {
+    let sum = |w: &[i8]| w.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+    let (mut most, mut total) = (0, 0);
+    for triple in weights.as_chunks::<TRIPLE_BITS>().0 {
+        for field in triple.as_chunks::<6>().0 {
+            most = most.max(sum(field));
+        }
+        for nibble in nibbles(triple) {
+            most = most.max(sum(&nibble));
+        }
+        total += sum(triple);
+    }
+    (most, total)
+}
