@@ -6,6 +6,9 @@
 
 use std::process::ExitCode;
 
+#[path = "kernels/planes.rs"]
+mod planes;
+
 use counterpoint_core::simd::{self, GROUP, Level, Simd, TILE, Work, f32, int8};
 
 /// Longest length of the sweeps.
@@ -445,6 +448,9 @@ fn main() -> ExitCode {
             ("unordered", unordered),
             ("int8 codes", codes),
             ("int8 extremes", extremes),
+            ("plane sums", planes::sums),
+            ("expansions", planes::expansions),
+            ("level codes", planes::levels),
         ] {
             let mut tally = Tally::default();
             let start = std::time::Instant::now();

@@ -10,6 +10,7 @@
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
+//! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
 //!
 //! Each family is a folder: `mod.rs` (layouts, the argument for ranges), `scalar.rs` (the reference twin and
 //! the fallback), `avx2.rs`, `avx512.rs`, `neon.rs`.
@@ -22,6 +23,7 @@ pub mod f32;
 pub mod fastscan;
 pub mod int8;
 mod level;
+pub mod planes;
 
 pub use level::{Level, LevelError};
 
@@ -144,6 +146,26 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         terms: &fastscan::QueryTerms,
         values: &mut [[f32; GROUP]; TILE],
     ) -> [u64; TILE];
+
+    /// Exact Σ_p 2^(L−1−p)·Σ weights\[j\] over the bits j that are 1 in plane p of a row's L `planes`, which lie one
+    /// after another, plane p in `spans[p] / 8` bytes.
+    ///
+    /// # Panics
+    /// If there are more than [`planes::MAX_PLANES`] spans, one is no multiple of [`planes::STEP`] or above the one
+    /// before, `weights.len()` or `MAX_DIM`, or the planes' length is not [`planes::row_bytes`].
+    fn planes_sum(self, planes: &[u8], spans: &[usize], weights: &[i8]) -> i32;
+
+    /// Sets bit `shift` of each code whose bit of a plane is 1; the bits of a plane beyond the codes are ignored.
+    ///
+    /// # Panics
+    /// If there are more codes than bits, or `shift` is not below 8.
+    fn planes_expand(self, bits: &[u8], shift: u32, codes: &mut [u8]);
+
+    /// Exact Σ table\[codes\[j\] mod 64\]·high\[j\], and the same with `low`.
+    ///
+    /// # Panics
+    /// If the lengths differ or are above `MAX_DIM`.
+    fn levels_dots(self, codes: &[u8], table: &[i8; planes::LEVELS], high: &[i8], low: &[i8]) -> [i32; 2];
 }
 
 macro_rules! token {
@@ -261,6 +283,30 @@ macro_rules! token {
                         _ => fastscan::$module::survivors::<6>(view, rows, terms, values),
                     }
                 }
+            }
+
+            #[inline(always)]
+            fn planes_sum(self, planes: &[u8], spans: &[usize], weights: &[i8]) -> i32 {
+                let view = planes::SumView::checked(planes, spans, weights);
+                // SAFETY: `self` proves the features; the lengths by the checks in `SumView::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { planes::$module::sum(view) }
+            }
+
+            #[inline(always)]
+            fn planes_expand(self, bits: &[u8], shift: u32, codes: &mut [u8]) {
+                let view = planes::ExpandView::checked(bits, shift, codes);
+                // SAFETY: `self` proves the features; the lengths by the checks in `ExpandView::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { planes::$module::expand(view) }
+            }
+
+            #[inline(always)]
+            fn levels_dots(self, codes: &[u8], table: &[i8; planes::LEVELS], high: &[i8], low: &[i8]) -> [i32; 2] {
+                let view = planes::DotsView::checked(codes, table, high, low);
+                // SAFETY: `self` proves the features; the lengths by the checks in `DotsView::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { planes::$module::dots(view) }
             }
         }
     };

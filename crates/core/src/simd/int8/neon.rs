@@ -19,7 +19,7 @@ const REGISTERS: usize = GROUP / 4;
 /// Adds to each 32-bit lane the products of its four bytes. (The intrinsic `vdotq_s32` is not stable yet.)
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+pub(crate) fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: reads and writes the named registers only.
     unsafe {
         asm!(

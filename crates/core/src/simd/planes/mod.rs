@@ -1,0 +1,161 @@
+//! Bit planes of codes × signed 8-bit weights, and level codes × signed 8-bit queries: exact integer sums, row by row.
+//!
+//! **Layout of a plane.** Bit j is bit j mod 8 (least significant first) of byte j / 8. A row's planes lie one after
+//! another, the most significant first; plane p has `spans[p]` bits, a multiple of [`STEP`], and no plane is longer
+//! than the one before. A dimension that a plane does not reach has bit 0 there. With L planes the row's value at
+//! dimension j is cⱼ = Σ_p 2^(L−1−p)·bit_pj.
+//!
+//! **Segments.** Where the same planes reach, a row is a matrix of `active` planes: kernels rebuild the values there
+//! as bytes (a value of the first `active` planes, 2^(L−active) times smaller) and multiply each weight once, not
+//! once a plane.
+//!
+//! **Ranges.** cⱼ ≤ 2^L − 1 ≤ 255 and a weight is at least −128, so a sum over at most `MAX_DIM` = 65,536 dimensions,
+//! whole or of some of its terms, is at most 255·128·65,536 = 2,139,095,040 < 2³¹ in magnitude. A level × query sum
+//! is at most 128·128·65,536 = 2³⁰.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+pub(super) mod scalar;
+#[cfg(test)]
+mod tests;
+
+use crate::vectors::MAX_DIM;
+
+/// Most planes of a row.
+pub const MAX_PLANES: usize = 8;
+/// A span is a multiple of this.
+pub const STEP: usize = 32;
+/// Entries of a table of levels: a code's low 6 bits are used.
+pub const LEVELS: usize = 64;
+
+/// Bytes of planes of these spans.
+pub fn row_bytes(spans: &[usize]) -> usize {
+    spans.iter().sum::<usize>() / 8
+}
+
+/// What `sum` reads, with its lengths checked.
+#[derive(Clone, Copy)]
+pub(super) struct SumView<'a> {
+    /// The planes, the first at `offsets[0]`.
+    pub(super) planes: &'a [u8],
+    /// At most MAX_PLANES, multiples of STEP, non-increasing.
+    pub(super) spans: &'a [usize],
+    /// At least `spans[0]`.
+    pub(super) weights: &'a [i8],
+    /// Plane p is bytes `offsets[p]..offsets[p] + spans[p] / 8`.
+    pub(super) offsets: [usize; MAX_PLANES],
+}
+
+/// Dimensions that the first `active` planes reach and no other does.
+#[derive(Clone, Copy)]
+pub(super) struct Segment {
+    /// 1 to MAX_PLANES.
+    pub(super) active: usize,
+    /// A multiple of STEP.
+    pub(super) start: usize,
+    /// A multiple of STEP above `start`, at most `spans[active - 1]`.
+    pub(super) end: usize,
+}
+
+impl<'a> SumView<'a> {
+    #[inline(always)]
+    pub(super) fn checked(planes: &'a [u8], spans: &'a [usize], weights: &'a [i8]) -> Self {
+        assert!(spans.len() <= MAX_PLANES, "more than {MAX_PLANES} planes"); // Check 1
+        let mut longest = weights.len().min(MAX_DIM);
+        let (mut offsets, mut bytes) = ([0; MAX_PLANES], 0);
+        for (offset, &span) in offsets.iter_mut().zip(spans) {
+            assert!(span <= longest, "a span above the one before, the weights or {MAX_DIM}"); // Check 2
+            assert!(span % STEP == 0, "a span that is no multiple of {STEP}"); // Check 3
+            (*offset, longest) = (bytes, span);
+            bytes += span / 8;
+        }
+        assert_eq!(planes.len(), bytes, "planes and spans of different lengths"); // Check 4
+        Self { planes, spans, weights, offsets }
+    }
+
+    /// The segments that are not empty, first dimensions first.
+    #[inline(always)]
+    pub(super) fn segments(self) -> impl Iterator<Item = Segment> {
+        let mut start = 0;
+        (1..=self.spans.len().min(MAX_PLANES)).rev().filter_map(move |active| {
+            let end = self.spans[active - 1];
+            let segment = Segment { active, start, end };
+            start = end;
+            (segment.start < end).then_some(segment)
+        })
+    }
+
+    /// The first plane and the others. `None` if there are none.
+    #[inline(always)]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    pub(super) fn split_first(self) -> Option<(Self, Self)> {
+        let (spans, offsets) = (self.spans, self.offsets);
+        let first = Self { spans: spans.get(..1)?, ..self };
+        let mut rest = Self { spans: &spans[1..], ..self };
+        rest.offsets[..MAX_PLANES - 1].copy_from_slice(&offsets[1..]);
+        Some((first, rest))
+    }
+}
+
+/// What `expand` reads and writes, with its lengths checked.
+pub(super) struct ExpandView<'a> {
+    /// At least `codes.len()` bits.
+    pub(super) bits: &'a [u8],
+    /// 1 << shift.
+    pub(super) value: u8,
+    pub(super) codes: &'a mut [u8],
+}
+
+impl<'a> ExpandView<'a> {
+    #[inline(always)]
+    pub(super) fn checked(bits: &'a [u8], shift: u32, codes: &'a mut [u8]) -> Self {
+        assert!(codes.len().div_ceil(8) <= bits.len(), "more codes than bits"); // Check 1
+        assert!(shift < 8, "a code has 8 bits");
+        Self { bits, value: 1 << shift, codes }
+    }
+}
+
+/// What `dots` reads, with its lengths checked.
+#[derive(Clone, Copy)]
+pub(super) struct DotsView<'a> {
+    /// At most MAX_DIM.
+    pub(super) codes: &'a [u8],
+    pub(super) table: &'a [i8; LEVELS],
+    /// As many as codes.
+    pub(super) high: &'a [i8],
+    /// As many as codes.
+    pub(super) low: &'a [i8],
+}
+
+impl<'a> DotsView<'a> {
+    #[inline(always)]
+    pub(super) fn checked(codes: &'a [u8], table: &'a [i8; LEVELS], high: &'a [i8], low: &'a [i8]) -> Self {
+        assert!(
+            high.len() == codes.len() && low.len() == codes.len(),
+            "codes and query of different dimensions"
+        ); // Check 1
+        assert!(codes.len() <= MAX_DIM, "more than {MAX_DIM} dimensions"); // Check 2
+        Self { codes, table, high, low }
+    }
+}
+
+/// Up to N codes from `start` on with their query values, filled up with zeros: a query value 0 adds nothing.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn padded<const N: usize>(view: DotsView<'_>, start: usize) -> ([u8; N], [i8; N], [i8; N]) {
+    let (mut codes, mut high, mut low) = ([0; N], [0; N], [0; N]);
+    for (to, &from) in codes.iter_mut().zip(&view.codes[start..]) {
+        *to = from;
+    }
+    for (to, &from) in high.iter_mut().zip(&view.high[start..]) {
+        *to = from;
+    }
+    for (to, &from) in low.iter_mut().zip(&view.low[start..]) {
+        *to = from;
+    }
+    (codes, high, low)
+}
