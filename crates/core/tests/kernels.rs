@@ -4,6 +4,9 @@
 //! `COUNTERPOINT_SIMD` that cannot run here is a failure.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
+#[path = "kernels/linear.rs"]
+mod linear;
+
 use std::process::ExitCode;
 
 #[path = "kernels/planes.rs"]
@@ -446,6 +449,7 @@ fn main() -> ExitCode {
             ("f32 rows", rows as fn(Level, &mut Tally)),
             ("f32 panels", panels),
             ("unordered", unordered),
+            ("hadamard", linear::hadamard),
             ("int8 codes", codes),
             ("int8 extremes", extremes),
             ("plane sums", planes::sums),

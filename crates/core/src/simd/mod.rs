@@ -11,6 +11,7 @@
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
+//! | [`hadamard`] | Hadamard transform of a row | bit-exact |
 //!
 //! Each family is a folder: `mod.rs` (layouts, the argument for ranges), `scalar.rs` (the reference twin and
 //! the fallback), `avx2.rs`, `avx512.rs`, `neon.rs`.
@@ -21,6 +22,7 @@
 
 pub mod f32;
 pub mod fastscan;
+pub mod hadamard;
 pub mod int8;
 mod level;
 pub mod planes;
@@ -104,6 +106,13 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
     fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
+
+    /// Replaces `values` by their Hadamard transform, without normalisation: twice gives `values.len()` times what was
+    /// there. The same bytes on every level.
+    ///
+    /// # Panics
+    /// If their number is no power of two, or below [`hadamard::SHORTEST`].
+    fn hadamard(self, values: &mut [f32]);
 
     /// Rows of `group` that pass for each query of `tile`: bit `r` of entry `i` is set iff not
     /// `scale[r] * (alpha[i] * dot(i, r) + beta[i]) + bias[r] * gamma[i] - offset[r] < limit[i]`,
@@ -210,6 +219,14 @@ macro_rules! token {
                         _ => f32::$module::survivors::<6>(view, limits),
                     }
                 }
+            }
+
+            #[inline(always)]
+            fn hadamard(self, values: &mut [f32]) {
+                let view = hadamard::View::checked(values);
+                // SAFETY: `self` proves the features; the length by the check in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { hadamard::$module::transform(view) }
             }
 
             #[inline(always)]
