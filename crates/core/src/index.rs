@@ -50,12 +50,14 @@ pub struct SearchOptions<'a> {
     pub filter: Filter<'a>,
     /// How many candidates are scored exactly on kept vectors; 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
+    /// Whether every row is scored by all its bits; `None` for the method's default.
+    pub exact_scan: Option<bool>,
 }
 
 impl SearchOptions<'_> {
     /// `k` neighbours, everything else by default.
     pub fn new(k: usize) -> Self {
-        Self { k, filter: Filter::None, rerank: None }
+        Self { k, filter: Filter::None, rerank: None, exact_scan: None }
     }
 }
 

@@ -49,6 +49,15 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// [`InputError`].
     fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
 
+    /// What the first `add` without a `fit` does in place of [`Store::learn`]: the same, unless the method can do
+    /// without learning.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    fn begin(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
+        Ok(self.learn(rows, control)?)
+    }
+
     /// Encodes `rows` (of this dimension) aside, with what was learned: a store of only these rows. Values are
     /// checked as they are read.
     ///
@@ -186,7 +195,7 @@ impl<S: Store> Table<S> {
         }
         let encoded = match self.store.dim() {
             Some(_) => self.store.encode(rows, control)?,
-            None => self.store.learn(rows, control)?.encode(rows, control)?,
+            None => self.store.begin(rows, control)?.encode(rows, control)?,
         };
         control.check()?;
         Ok(encoded)
@@ -238,6 +247,8 @@ impl<S: Store> AnnIndex for Table<S> {
     fn fit(&mut self, rows: &dyn RowSource, ids: Option<&[i64]>, control: &Control) -> Result<(), AddError> {
         let mut fresh = Self::over(self.store.blank());
         let new = fresh.ids.assign(rows.len(), ids)?;
+        check_shape(rows, None)?;
+        fresh.store = fresh.store.learn(rows, control)?;
         fresh.store = fresh.encode(rows, control)?;
         fresh.ids.append(new);
         *self = fresh;

@@ -1,0 +1,408 @@
+//! Search in stages: all rows on their scanned bits, few on all bits.
+//!
+//! A row's *similarity* is a + w·⟨q', h⟩ ([`mod@crate::quantizer`]), and its distance A − ω·similarity.
+//!
+//! **Stage 1** sums the scanned bits against small integer weights ([`fastscan`]) for every row. With the unbiased
+//! weights of the scanned bits, the sum differs from ⟨q', h⟩ by what the other bits say, of deviation
+//! ε = √(Σ noiseⱼ·q'ⱼ²), and by what the small weights miss (known exactly). A row's *ceiling* is its stage-1
+//! similarity plus w·[`SURE`]·ε; it is out when its ceiling is below the similarity of the k-th best row so far.
+//!
+//! **Stage 2**, where codes are alike in every dimension: the row's low planes, one after another in memory, are
+//! summed against 8-bit weights. With the sign's sum, known from stage 1, and the best additive fit to the
+//! codebook, that is nearly ⟨q', h⟩, and a narrower ceiling.
+//!
+//! **Stage 3** puts the code together and sums levels against the query in 16 bits, exact integers.
+//!
+//! **One outcome.** A row counts with the least of its ceilings and its exact similarity, so that "out" is exact,
+//! not a matter of when the row was met: the k best under that measure are the same for any batch, order of rows
+//! and number of threads. One row in hundreds is above a ceiling, by little; `exact_scan` leaves ceilings out.
+//!
+//! Candidates wait in a [`Shortlist`]; from time to time the most promising are scored to raise the bar for all.
+//! Its length follows from the bar, not from k.
+
+use std::cmp::Ordering;
+
+use counterpoint_core::metric::Metric;
+use counterpoint_core::scan::{At, Scan, Selection, rows_of};
+use counterpoint_core::select::{Hit, TopK};
+use counterpoint_core::simd::fastscan::{self, QueryTerms, RowTerms, Tile, Weights};
+use counterpoint_core::simd::{GROUP, Simd, TILE, int8};
+use counterpoint_core::vectors::InputError;
+
+use crate::quantizer::Quantizer;
+use crate::store::Codes;
+
+/// Deviations that a ceiling is above the estimate: beyond it lie one in 740.
+const SURE: f32 = 3.0;
+/// Fewest candidates that wait before some are scored.
+const WAIT: usize = 128;
+
+/// A prepared query.
+pub(crate) struct Query {
+    /// A.
+    pub(crate) base: f64,
+    weights: Weights,
+    /// What a ceiling adds to a stage-1 sum.
+    band: f32,
+    second: Option<Second>,
+    exact: int8::Query,
+}
+
+/// Stage 2: ⟨q', h⟩ ≈ `sign`·(stage-1 sum) + `low`·Σcodes·weights + `rest`.
+struct Second {
+    weights: Vec<i8>,
+    sign: f32,
+    low: f32,
+    rest: f32,
+    /// What a ceiling adds.
+    band: f32,
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f32 {
+    values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32
+}
+
+impl Second {
+    /// For codes of one kind whose sign alone is scanned.
+    #[inline(always)]
+    fn new(quantizer: &Quantizer, rotated: &[f32], scan_error: f32) -> Option<Self> {
+        let [segment] = quantizer.segments.as_slice() else { return None };
+        let bits = segment.book.bits();
+        if segment.scanned != 1 || bits < 2 {
+            return None;
+        }
+        let fit = &segment.binary;
+        let largest = rotated.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let step = largest / 127.0;
+        let inverse = if step > 1e-30 { 1.0 / step } else { 0.0 };
+        let weights: Vec<i8> = rotated.iter().map(|v| round(v * inverse)).collect();
+        let missed = norm(rotated.iter().zip(&weights).map(|(v, &w)| v - step * f32::from(w)));
+        let length = norm(rotated.iter().copied());
+        // Codes of b − 1 bits, evenly spread: their deviation, in steps of the fit.
+        let spread = ((f32::from(1_u16 << (2 * (bits - 1))) - 1.0) / 12.0).sqrt();
+        let sign = fit.sign / segment.worth.first().copied().unwrap_or(1.0);
+        let error = [fit.noise.sqrt() * length, sign * scan_error, 2.0 * fit.low * missed * spread];
+        let sum: f32 = rotated.iter().sum();
+        Some(Self {
+            sign,
+            low: 2.0 * fit.low * step,
+            rest: -fit.low * (f32::from(1_u16 << (bits - 1)) - 1.0) * sum,
+            band: SURE * norm(error.into_iter()),
+            weights,
+        })
+    }
+}
+
+/// Half away from zero, in a form that vectorises.
+#[inline(always)]
+fn round(value: f32) -> i8 {
+    let value = value.clamp(-127.0, 127.0);
+    let whole = value.trunc();
+    let rest = value - whole;
+    whole as i8 + i8::from(rest >= 0.5) - i8::from(rest <= -0.5)
+}
+
+/// A row that may be among the best.
+#[derive(Clone, Copy)]
+struct Candidate {
+    ceiling: f32,
+    row: u32,
+}
+
+impl Candidate {
+    /// The most promising first; a total order.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.ceiling.total_cmp(&self.ceiling).then(self.row.cmp(&other.row))
+    }
+}
+
+/// What a query has found: candidates that wait, and the best of those scored.
+#[derive(Clone)]
+pub(crate) struct Shortlist {
+    k: usize,
+    best: TopK,
+    waiting: Vec<Candidate>,
+    /// How many may wait before some are scored.
+    room: usize,
+}
+
+impl Selection for Shortlist {
+    #[inline(always)]
+    fn bound(&self) -> f32 {
+        self.best.bound()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.best.merge(other.best);
+        self.waiting.extend(other.waiting);
+    }
+}
+
+impl Shortlist {
+    /// Scores the most promising candidates, or all, and drops those below the bar.
+    #[inline(always)]
+    fn settle<S: Simd>(&mut self, simd: S, codes: &Codes, query: &Query, all: bool, scratch: &mut Scratch) {
+        let first = (self.k + self.k / 2).max(16).min(self.waiting.len());
+        if first < self.waiting.len() {
+            self.waiting.select_nth_unstable_by(first, Candidate::cmp);
+        }
+        for candidate in &self.waiting[..first] {
+            codes.score_one(simd, query, *candidate, &mut self.best, scratch);
+        }
+        if all {
+            for candidate in &self.waiting[first..] {
+                codes.score_one(simd, query, *candidate, &mut self.best, scratch);
+            }
+            self.waiting.clear();
+            return;
+        }
+        let limit = codes.limit(query, self.best.bound());
+        self.waiting.drain(..first);
+        self.waiting.retain(|candidate| candidate.ceiling >= limit);
+        self.room = (2 * self.waiting.len()).max(WAIT).max(2 * self.k);
+    }
+}
+
+/// Room for one row's code.
+pub(crate) struct Scratch {
+    scan: Vec<u8>,
+    codes: Vec<u8>,
+}
+
+/// What a thread holds of the groups it is at.
+pub(crate) struct Chunk {
+    indices: Vec<usize>,
+    rows: Vec<RowTerms>,
+    values: [[f32; GROUP]; TILE],
+    scratch: Scratch,
+}
+
+/// Up to [`TILE`] queries.
+pub(crate) struct QueryTile {
+    tile: Tile,
+    terms: QueryTerms,
+}
+
+impl Codes {
+    pub(crate) fn omega(&self) -> f64 {
+        if self.metric == Metric::L2 { 2.0 } else { 1.0 }
+    }
+
+    /// The least similarity of a row at most `bound` far, lowered by the rounding of these few f32 operations.
+    #[inline(always)]
+    fn limit(&self, query: &Query, bound: f32) -> f32 {
+        let (base, omega) = (query.base as f32, self.omega() as f32);
+        (base - bound) / omega - (base.abs() + bound.abs()) * (1.0 / 1_048_576.0)
+    }
+
+    pub(crate) fn scratch(&self) -> Scratch {
+        let (bits, padded) = self.quantizer().map_or((0, 0), |q| (q.scan_bits(), q.padded()));
+        Scratch { scan: vec![0; bits / 8], codes: vec![0; padded] }
+    }
+
+    pub(crate) fn prepare<S: Simd>(
+        &self,
+        simd: S,
+        values: &mut [f32],
+        index: usize,
+    ) -> Result<Query, InputError> {
+        self.metric.prepare(values, index)?;
+        let Some(quantizer) = self.quantizer() else {
+            let (weights, exact) = (Weights::new(&[]), int8::Query::new(&[]));
+            return Ok(Query { base: 0.0, weights, band: 0.0, second: None, exact });
+        };
+        let (base, mut rotated) = quantizer.query(simd, values);
+        let mut scan = Vec::with_capacity(quantizer.scan_bits());
+        let mut noise = 0.0;
+        for segment in &quantizer.segments {
+            let part = &mut rotated[segment.dims.clone()];
+            part.iter_mut().for_each(|value| *value *= segment.deviation);
+            for worth in &segment.worth {
+                scan.extend(part.iter().map(|value| value * worth));
+            }
+            noise += f64::from(segment.noise) * f64::from(norm(part.iter().copied())).powi(2);
+        }
+        let weights = Weights::new(&scan);
+        let band = SURE * norm([noise.sqrt() as f32, weights.error].into_iter());
+        let second = Second::new(quantizer, &rotated, weights.error);
+        for segment in &quantizer.segments {
+            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.book.unit());
+        }
+        Ok(Query { base, weights, band, second, exact: int8::Query::new(&rotated) })
+    }
+
+    /// ⟨q', h⟩ of a row, from all its bits.
+    #[inline(always)]
+    fn sum<S: Simd>(
+        &self,
+        simd: S,
+        quantizer: &Quantizer,
+        query: &Query,
+        row: usize,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let Scratch { scan, codes } = scratch;
+        fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, scan);
+        quantizer.codes(simd, scan, self.low_row(row), codes);
+        let mut sum = 0;
+        for segment in &quantizer.segments {
+            let dims = segment.dims.clone();
+            let (high, low) = (&query.exact.high[dims.clone()], &query.exact.low[dims.clone()]);
+            let [high, low] = simd.levels_dots(&codes[dims], &segment.table, high, low);
+            sum += 256 * i64::from(high) + i64::from(low);
+        }
+        f64::from(query.exact.step) * sum as f64
+    }
+
+    /// The distance of a row by all its bits.
+    #[inline(always)]
+    pub(crate) fn full_distance<S: Simd>(
+        &self,
+        simd: S,
+        query: &Query,
+        row: usize,
+        scratch: &mut Scratch,
+    ) -> f32 {
+        let Some(quantizer) = self.quantizer() else { return f32::INFINITY };
+        let (scale, offset) = self.constants(row);
+        let similarity =
+            f64::from(offset) + f64::from(scale) * self.sum(simd, quantizer, query, row, scratch);
+        self.metric.clamp((query.base - self.omega() * similarity) as f32)
+    }
+
+    /// Offers a candidate to `best`, unless one of its ceilings is below the bar.
+    #[inline(always)]
+    fn score_one<S: Simd>(
+        &self,
+        simd: S,
+        query: &Query,
+        candidate: Candidate,
+        best: &mut TopK,
+        scratch: &mut Scratch,
+    ) {
+        let Some(quantizer) = self.quantizer() else { return };
+        let limit = self.limit(query, best.bound());
+        if candidate.ceiling < limit {
+            return;
+        }
+        let row = candidate.row as usize;
+        let (scale, offset) = self.constants(row);
+        let mut ceiling = candidate.ceiling;
+        if let Some(second) = &query.second
+            && scale > 0.0
+        {
+            let low = simd.planes_sum(self.low_row(row), &quantizer.spans, &second.weights);
+            let sign = (candidate.ceiling - offset) / scale - query.band;
+            let sum = second.sign * sign + (second.low * low as f32 + second.rest);
+            ceiling = ceiling.min(offset + scale * (sum + second.band));
+            if ceiling < limit {
+                return;
+            }
+        }
+        let exact = f64::from(offset) + f64::from(scale) * self.sum(simd, quantizer, query, row, scratch);
+        let similarity = exact.min(f64::from(ceiling));
+        let distance = self.metric.clamp((query.base - self.omega() * similarity) as f32);
+        best.push(Hit { distance, row: candidate.row });
+    }
+}
+
+/// All rows of an index, in stages.
+pub(crate) struct Staged<'a>(pub(crate) &'a Codes);
+
+impl Scan for Staged<'_> {
+    type Query = Query;
+    type Tile = QueryTile;
+    type Chunk = Chunk;
+    type Top = Shortlist;
+
+    /// A block of 64 rows costs less than one row of all bits.
+    const SPARSE: u32 = 0;
+    /// A tile's tables fill the nearest cache (at d = 384): a chunk of groups is read from the next.
+    const CHUNK: usize = 32;
+
+    fn rows(&self) -> usize {
+        counterpoint_core::table::Store::len(self.0)
+    }
+
+    #[inline(always)]
+    fn query<S: Simd>(&self, simd: S, values: &mut [f32], index: usize) -> Result<Query, InputError> {
+        self.0.prepare(simd, values, index)
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd>(&self, _: S, queries: &[Query]) -> QueryTile {
+        let mut terms = QueryTerms::default();
+        for (i, query) in queries.iter().enumerate() {
+            // Σ w·(±1) = 2·agreement − total.
+            terms.alpha[i] = 2.0 * query.weights.step;
+            terms.beta[i] = query.band - query.weights.step * query.weights.total as f32;
+        }
+        QueryTile { tile: Tile::new(S::TABLES, queries.iter().map(|query| &query.weights)), terms }
+    }
+
+    fn chunk(&self, _: usize) -> Chunk {
+        let empty = RowTerms { scale: [0.0; GROUP], offset: [0.0; GROUP] };
+        Chunk {
+            indices: vec![0; Self::CHUNK],
+            rows: vec![empty; Self::CHUNK],
+            values: [[0.0; GROUP]; TILE],
+            scratch: self.0.scratch(),
+        }
+    }
+
+    fn top(&self, k: usize) -> Shortlist {
+        Shortlist { k, best: TopK::new(k), waiting: Vec::new(), room: WAIT.max(2 * k) }
+    }
+
+    #[inline(always)]
+    fn enter<S: Simd>(&self, _: S, chunk: &mut Chunk, slot: usize, index: usize) {
+        chunk.indices[slot] = index;
+        let (scale, offset) = self.0.terms(index);
+        chunk.rows[slot].scale.copy_from_slice(scale);
+        chunk.rows[slot].offset.copy_from_slice(offset);
+    }
+
+    #[inline(always)]
+    fn survivors<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Chunk,
+        slot: usize,
+        tile: &QueryTile,
+        queries: &[Query],
+        bounds: &[f32; TILE],
+    ) -> [u64; TILE] {
+        let mut terms = tile.terms.clone();
+        for ((limit, query), &bound) in terms.limit.iter_mut().zip(queries).zip(bounds) {
+            *limit = self.0.limit(query, bound);
+        }
+        let group = self.0.scan_group(chunk.indices[slot]);
+        simd.fastscan_survivors(group, &chunk.rows[slot], &tile.tile, &terms, &mut chunk.values)
+    }
+
+    #[inline(always)]
+    fn score<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Chunk,
+        at: At,
+        query: &Query,
+        mask: u64,
+        top: &mut Shortlist,
+    ) {
+        let first = chunk.indices[at.slot] * GROUP;
+        let values = &chunk.values[at.place];
+        for r in rows_of(mask) {
+            top.waiting.push(Candidate { ceiling: values[r], row: (first + r) as u32 });
+        }
+        if top.waiting.len() >= top.room {
+            top.settle(simd, self.0, query, false, &mut chunk.scratch);
+        }
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(&self, simd: S, query: &Query, mut top: Shortlist) -> Vec<Hit> {
+        top.settle(simd, self.0, query, true, &mut self.0.scratch());
+        top.best.into_sorted()
+    }
+}

@@ -1,0 +1,453 @@
+//! Encoded rows: scanned bits in groups of 64 as the kernel reads them, low planes row by row.
+
+use counterpoint_core::buffer::Buffer;
+use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::metric::Metric;
+use counterpoint_core::scan::{Hits, Masks};
+use counterpoint_core::simd::{GROUP, Level, Simd, Work, fastscan, run};
+use counterpoint_core::table::{Store, Table, fill, mean};
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+use serde_json::{Map, Value, json};
+
+use crate::quantizer::{Constants, Quantizer, Scratch};
+
+/// A TurboQuant index.
+pub type TurboQuant = Table<Codes>;
+
+/// What shapes an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Bits a dimension, 1 to 4.
+    pub bits: u32,
+    /// Whether `fit` learns the mean and codes differences from it.
+    pub center: Center,
+    /// Whether original vectors are kept, and how.
+    pub keep: Keep,
+    /// Of the rotation.
+    pub seed: u64,
+}
+
+/// What codes are differences from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Center {
+    /// The mean of the vectors that `fit` sees. Vectors added without a fit are coded as they are.
+    Mean,
+    /// Nothing: codes do not depend on any data.
+    None,
+}
+
+impl Center {
+    /// `"mean"` or `"none"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Center::Mean => "mean",
+            Center::None => "none",
+        }
+    }
+}
+
+/// Not a centre.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCenter(pub String);
+
+impl std::fmt::Display for UnknownCenter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "center: expected \"mean\" or \"none\", got {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownCenter {}
+
+impl std::str::FromStr for Center {
+    type Err = UnknownCenter;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCenter> {
+        match name {
+            "mean" => Ok(Center::Mean),
+            "none" => Ok(Center::None),
+            _ => Err(UnknownCenter(name.to_owned())),
+        }
+    }
+}
+
+/// Makes an index without vectors; `None` if bits are not 1 to 4.
+pub fn new(metric: Metric, parameters: Parameters) -> Option<TurboQuant> {
+    (1..=4).contains(&parameters.bits).then(|| Table::over(Codes::unlearned(metric, parameters)))
+}
+
+/// The rows of a [`TurboQuant`] index.
+#[derive(Clone)]
+pub struct Codes {
+    pub(crate) metric: Metric,
+    parameters: Parameters,
+    /// `None` until there was a vector.
+    quantizer: Option<Quantizer>,
+    pub(crate) kept: Kept,
+    rows: usize,
+    /// Group after group of scanned bits.
+    scan: Buffer,
+    /// Row after row of low planes.
+    low: Buffer,
+    /// f32, one a row: w.
+    scale: Buffer,
+    /// f32, one a row: a.
+    offset: Buffer,
+}
+
+/// One group's part of every tensor, to be written by one thread.
+struct GroupMut<'a> {
+    scan: &'a mut [u8],
+    low: &'a mut [u8],
+    scale: &'a mut [f32],
+    offset: &'a mut [f32],
+}
+
+struct Encode<'a, 'b> {
+    quantizer: &'a Quantizer,
+    values: &'a mut [f32],
+    r: usize,
+    group: &'a mut GroupMut<'b>,
+    scratch: &'a mut Scratch,
+}
+
+impl Work for Encode<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { quantizer, values, r, group, scratch } = self;
+        let Constants { scale, offset } = quantizer.encode(simd, values, scratch);
+        fastscan::write_row(group.scan, r, &scratch.scan);
+        let bytes = scratch.low.len();
+        group.low[r * bytes..(r + 1) * bytes].copy_from_slice(&scratch.low);
+        group.scale[r] = scale;
+        group.offset[r] = offset;
+    }
+}
+
+/// Decodes a row.
+struct Decode<'a>(&'a Codes, &'a Quantizer, usize, &'a mut [f32]);
+
+impl Work for Decode<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self(store, quantizer, row, out) = self;
+        let (mut scan, mut codes) = (vec![0; quantizer.scan_bits() / 8], vec![0; quantizer.padded()]);
+        fastscan::read_row(store.scan_group(row / GROUP), row % GROUP, &mut scan);
+        quantizer.codes(simd, &scan, store.low_row(row), &mut codes);
+        quantizer.decode(simd, &codes, store.constants(row).0, out);
+    }
+}
+
+impl Codes {
+    fn unlearned(metric: Metric, parameters: Parameters) -> Self {
+        Self {
+            metric,
+            parameters,
+            quantizer: None,
+            kept: Kept::zeroed(parameters.keep, 0, 0),
+            rows: 0,
+            scan: Buffer::new(),
+            low: Buffer::new(),
+            scale: Buffer::new(),
+            offset: Buffer::new(),
+        }
+    }
+
+    /// With a quantiser for `dim` dimensions around `center`, or around nothing if that is empty.
+    fn learned(&self, dim: usize, center: Vec<f32>) -> Self {
+        let Parameters { bits, seed, keep, .. } = self.parameters;
+        let quantizer = Quantizer::even(self.metric, dim, bits, seed, center);
+        Self { quantizer, kept: Kept::zeroed(keep, 0, dim), ..Self::unlearned(self.metric, self.parameters) }
+    }
+
+    /// What shapes the index.
+    pub fn parameters(&self) -> Parameters {
+        self.parameters
+    }
+
+    pub(crate) fn quantizer(&self) -> Option<&Quantizer> {
+        self.quantizer.as_ref()
+    }
+
+    fn groups(&self) -> usize {
+        self.rows.div_ceil(GROUP)
+    }
+
+    fn group_bytes(&self) -> usize {
+        self.quantizer.as_ref().map_or(0, |q| fastscan::group_bytes(q.scan_bits()))
+    }
+
+    fn low_bytes(&self) -> usize {
+        self.quantizer.as_ref().map_or(0, Quantizer::low_bytes)
+    }
+
+    /// Makes every tensor as long as `rows` rows need; new rows are zero.
+    fn resize(&mut self, rows: usize) {
+        let groups = rows.div_ceil(GROUP);
+        self.rows = rows;
+        self.scan.resize(groups * self.group_bytes());
+        self.low.resize(groups * GROUP * self.low_bytes());
+        self.scale.resize(groups * GROUP * size_of::<f32>());
+        self.offset.resize(groups * GROUP * size_of::<f32>());
+    }
+
+    #[inline(always)]
+    pub(crate) fn scan_group(&self, group: usize) -> &[u8] {
+        let bytes = self.group_bytes();
+        &self.scan.as_bytes()[group * bytes..(group + 1) * bytes]
+    }
+
+    #[inline(always)]
+    pub(crate) fn low_row(&self, row: usize) -> &[u8] {
+        let bytes = self.low_bytes();
+        &self.low.as_bytes()[row * bytes..(row + 1) * bytes]
+    }
+
+    /// w and a of a group's rows.
+    #[inline(always)]
+    pub(crate) fn terms(&self, group: usize) -> (&[f32], &[f32]) {
+        let rows = group * GROUP..(group + 1) * GROUP;
+        (&self.scale.as_slice()[rows.clone()], &self.offset.as_slice()[rows])
+    }
+
+    /// w and a of a row.
+    #[inline(always)]
+    pub(crate) fn constants(&self, row: usize) -> (f32, f32) {
+        (self.scale.as_slice()[row], self.offset.as_slice()[row])
+    }
+
+    fn groups_mut(&mut self) -> impl Iterator<Item = GroupMut<'_>> + Send {
+        let (scan, low) = (self.group_bytes(), self.low_bytes());
+        let mut low = self.low.as_mut_bytes().chunks_exact_mut((GROUP * low).max(1));
+        let low = std::iter::from_fn(move || Some(low.next().unwrap_or_default()));
+        let scale = self.scale.as_mut_slice::<f32>().chunks_exact_mut(GROUP);
+        let offset = self.offset.as_mut_slice::<f32>().chunks_exact_mut(GROUP);
+        let scan = self.scan.as_mut_bytes().chunks_exact_mut(scan.max(1));
+        scan.zip(low).zip(scale).zip(offset).map(|(((scan, low), scale), offset)| GroupMut {
+            scan,
+            low,
+            scale,
+            offset,
+        })
+    }
+
+    /// Writes row `to` from row `from` of `other`, or zeros from none.
+    fn put(&mut self, to: usize, other: Option<(&Self, usize)>) {
+        let (group_bytes, low_bytes) = (self.group_bytes(), self.low_bytes());
+        let (group, low) = (to / GROUP * group_bytes, to * low_bytes);
+        let scan = &mut self.scan.as_mut_bytes()[group..group + group_bytes];
+        let low = &mut self.low.as_mut_bytes()[low..low + low_bytes];
+        let (scale, offset) = match other {
+            Some((other, from)) => {
+                fastscan::copy_row(scan, to % GROUP, other.scan_group(from / GROUP), from % GROUP);
+                low.copy_from_slice(other.low_row(from));
+                other.constants(from)
+            }
+            None => {
+                fastscan::write_row(scan, to % GROUP, &[]);
+                low.fill(0);
+                (0.0, 0.0)
+            }
+        };
+        self.scale.as_mut_slice::<f32>()[to] = scale;
+        self.offset.as_mut_slice::<f32>()[to] = offset;
+    }
+}
+
+impl Store for Codes {
+    const METHOD: &'static str = "TurboQuant";
+
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    fn dim(&self) -> Option<usize> {
+        self.quantizer.as_ref().map(|quantizer| quantizer.dim)
+    }
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { exact: false, reconstruct: true, knobs: &["rerank", "exact_scan"] }
+    }
+
+    fn blank(&self) -> Self {
+        Self::unlearned(self.metric, self.parameters)
+    }
+
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        let center = match self.parameters.center {
+            Center::Mean => mean(rows, self.metric, control)?,
+            Center::None => Vec::new(),
+        };
+        Ok(self.learned(rows.dim(), center))
+    }
+
+    fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
+        Ok(self.learned(rows.dim(), Vec::new()))
+    }
+
+    fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        control.expect(rows.len());
+        let mut encoded = Self { quantizer: self.quantizer.clone(), ..self.blank() };
+        let Some(quantizer) = &self.quantizer else { return Ok(encoded) };
+        encoded.resize(rows.len());
+        let mut kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
+        let level = control.level();
+        let parts = encoded.groups_mut().map(|group| (group, quantizer.scratch()));
+        fill(rows, self.metric, &mut kept, parts, control, |(group, scratch), r, values, _| {
+            run(level, Encode { quantizer, values, r, group, scratch });
+            Ok(())
+        })?;
+        encoded.kept = kept;
+        Ok(encoded)
+    }
+
+    fn grow(&mut self, more: usize) {
+        self.resize(self.rows + more);
+        self.kept.grow(more);
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        self.put(to, Some((other, from)));
+        self.kept.copy_row(to, &other.kept, from);
+    }
+
+    fn swap_remove(&mut self, row: usize) {
+        let last = self.rows - 1;
+        let mut bits = vec![0; self.quantizer.as_ref().map_or(0, Quantizer::scan_bits) / 8];
+        fastscan::read_row(self.scan_group(last / GROUP), last % GROUP, &mut bits);
+        let (group_bytes, low_bytes) = (self.group_bytes(), self.low_bytes());
+        let group = row / GROUP * group_bytes;
+        fastscan::write_row(&mut self.scan.as_mut_bytes()[group..group + group_bytes], row % GROUP, &bits);
+        self.low.as_mut_bytes().copy_within(last * low_bytes..(last + 1) * low_bytes, row * low_bytes);
+        self.scale.as_mut_slice::<f32>().copy_within(last..=last, row);
+        self.offset.as_mut_slice::<f32>().copy_within(last..=last, row);
+        self.put(last, None);
+        self.resize(last);
+        self.kept.swap_remove(row);
+    }
+
+    fn search(
+        &self,
+        queries: &dyn RowSource,
+        options: &SearchOptions<'_>,
+        masks: &Masks,
+        control: &Control,
+    ) -> Result<Hits, SearchError> {
+        crate::search::search(self, queries, options, masks, control)
+    }
+
+    fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+        if options.rerank.is_some_and(|rerank| rerank > 0) && self.parameters.keep == Keep::None {
+            let reason = "expected 0 or none: this index keeps no vectors to re-rank on (keep=\"none\")";
+            return Err(SearchError::Knob { knob: "rerank", reason });
+        }
+        Ok(())
+    }
+
+    fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
+        if !self.kept.read(row, out)
+            && let Some(quantizer) = &self.quantizer
+        {
+            run(Level::detect(), Decode(self, quantizer, row, out));
+        }
+        Ok(())
+    }
+
+    fn shrink_to_fit(&mut self) {
+        for buffer in [&mut self.scan, &mut self.low, &mut self.scale, &mut self.offset] {
+            buffer.shrink_to_fit();
+        }
+        self.kept.shrink_to_fit();
+    }
+
+    fn params(&self) -> Map<String, Value> {
+        let Parameters { bits, center, keep, seed } = self.parameters;
+        let mut params = Map::new();
+        params.insert("bits".into(), json!(bits));
+        params.insert("center".into(), json!(center.name()));
+        params
+            .insert("centered".into(), json!(self.quantizer.as_ref().is_some_and(|q| !q.center.is_empty())));
+        params.insert("keep".into(), json!(keep.name()));
+        params.insert("seed".into(), json!(seed));
+        params
+    }
+
+    fn tensors(&self) -> Vec<TensorView<'_>> {
+        let groups = self.groups();
+        let tensor = |name, dtype, shape: &[usize], buffer| TensorView {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+            bytes: Buffer::as_bytes(buffer),
+        };
+        let mut tensors = vec![
+            tensor("scan", Dtype::U8, &[groups, self.group_bytes()], &self.scan),
+            tensor("low", Dtype::U8, &[groups * GROUP, self.low_bytes()], &self.low),
+            tensor("scale", Dtype::F32, &[groups * GROUP], &self.scale),
+            tensor("offset", Dtype::F32, &[groups * GROUP], &self.offset),
+        ];
+        tensors.extend(self.quantizer.as_ref().and_then(Quantizer::center_tensor));
+        tensors.extend(self.kept.tensor());
+        tensors
+    }
+
+    fn take(
+        contents: &mut Contents,
+        metric: Metric,
+        dim: Option<usize>,
+        rows: usize,
+    ) -> Result<Self, FormatError> {
+        let bits = match contents.param_usize("bits")? {
+            bits @ 1..=4 => bits as u32,
+            other => return Err(FormatError::content("bits", "1 to 4", other)),
+        };
+        let center = contents.param_str("center")?;
+        let center = center.parse().map_err(|_| FormatError::content("center", "mean or none", center))?;
+        let keep = contents.param_str("keep")?;
+        let keep: Keep = keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?;
+        let seed = contents.param_usize("seed")? as u64;
+        let centered = contents.param_bool("centered")?;
+        let mut store = Self::unlearned(metric, Parameters { bits, center, keep, seed });
+        if let Some(dim) = dim {
+            let mean =
+                if centered { Matrix::take(contents, "center", 1, dim)?.row(0).to_vec() } else { Vec::new() };
+            store = store.learned(dim, mean);
+        }
+        store.rows = rows;
+        let groups = store.groups();
+        store.scan = contents.take("scan", Dtype::U8, &[groups, store.group_bytes()])?;
+        store.low = contents.take("low", Dtype::U8, &[groups * GROUP, store.low_bytes()])?;
+        store.scale = contents.take("scale", Dtype::F32, &[groups * GROUP])?;
+        store.offset = contents.take("offset", Dtype::F32, &[groups * GROUP])?;
+        store.kept = Kept::take(contents, keep, rows, dim.unwrap_or(0))?;
+        Ok(store)
+    }
+
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
+        if let Some(quantizer) = &self.quantizer
+            && let Some(value) = quantizer.center.iter().find(|v| !v.is_finite())
+        {
+            return Err(FormatError::content("center", "finite values", value));
+        }
+        if let Some(value) = self.scale.as_slice::<f32>().iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
+            return Err(FormatError::content("scale", "finite values of at least 0", value));
+        }
+        if let Some(value) = self.offset.as_slice::<f32>().iter().find(|v| !v.is_finite()) {
+            return Err(FormatError::content("offset", "finite values", value));
+        }
+        self.kept.check(control)
+    }
+
+    fn stats(&self) -> Map<String, Value> {
+        self.params()
+    }
+}
