@@ -82,6 +82,12 @@ pub enum AddError {
     /// Something is wrong with the ids.
     #[error(transparent)]
     Ids(#[from] IdError),
+    /// The method learns before it stores.
+    #[error("this index must be fitted before vectors are added: {reason}")]
+    NotFitted {
+        /// What it learns.
+        reason: &'static str,
+    },
     /// Stopped by the caller.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

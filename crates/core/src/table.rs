@@ -313,6 +313,10 @@ impl<S: Store> AnnIndex for Table<S> {
             return Err(SearchError::K);
         }
         check_shape(queries, self.store.dim())?;
+        if options.exact_scan.is_some() && !self.capabilities().knobs.contains(&"exact_scan") {
+            let reason = "this method scores every row by all it stores";
+            return Err(SearchError::Knob { knob: "exact_scan", reason });
+        }
         self.store.check_options(options)?;
         let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
         let width = options.k.min(masks.widest(self.store.len()));

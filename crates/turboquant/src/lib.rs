@@ -11,10 +11,11 @@
 //! use counterpoint_core::metric::Metric;
 //! use counterpoint_core::threads::Control;
 //! use counterpoint_core::vectors::{Keep, Rows};
-//! use counterpoint_turboquant::{Center, Parameters};
+//! use counterpoint_turboquant::{Allocation, Center, Parameters};
 //!
 //! let control = Control::default();
-//! let parameters = Parameters { bits: 4, center: Center::Mean, keep: Keep::None, seed: 0 };
+//! let parameters =
+//!     Parameters { bits: 4, allocation: Allocation::Even, center: Center::Mean, keep: Keep::None, seed: 0 };
 //! let mut index = counterpoint_turboquant::new(Metric::L2, parameters).ok_or("bits")?;
 //! index.add(&Rows::new(&[0.0, 0.0, 3.0, 4.0, 1.0, 0.0], 2)?, None, &control)?;
 //! let found = index.search(&Rows::new(&[0.9, 0.0], 2)?, &SearchOptions::new(2), &control)?;
@@ -25,10 +26,12 @@
 
 pub mod codebook;
 mod density;
+mod parameters;
 mod quantizer;
 mod search;
 mod staged;
 mod store;
 
 pub use codebook::Codebook;
-pub use store::{Center, Codes, Parameters, TurboQuant, UnknownCenter, new};
+pub use parameters::{Allocation, Center, Parameters, UnknownName};
+pub use store::{Codes, TurboQuant, new};

@@ -11,66 +11,11 @@ use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 use serde_json::{Map, Value, json};
 
+use crate::parameters::{Allocation, Center, Parameters};
 use crate::quantizer::{Constants, Quantizer, Scratch};
 
 /// A TurboQuant index.
 pub type TurboQuant = Table<Codes>;
-
-/// What shapes an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// Bits a dimension, 1 to 4.
-    pub bits: u32,
-    /// Whether `fit` learns the mean and codes differences from it.
-    pub center: Center,
-    /// Whether original vectors are kept, and how.
-    pub keep: Keep,
-    /// Of the rotation.
-    pub seed: u64,
-}
-
-/// What codes are differences from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Center {
-    /// The mean of the vectors that `fit` sees. Vectors added without a fit are coded as they are.
-    Mean,
-    /// Nothing: codes do not depend on any data.
-    None,
-}
-
-impl Center {
-    /// `"mean"` or `"none"`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Center::Mean => "mean",
-            Center::None => "none",
-        }
-    }
-}
-
-/// Not a centre.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownCenter(pub String);
-
-impl std::fmt::Display for UnknownCenter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "center: expected \"mean\" or \"none\", got {:?}", self.0)
-    }
-}
-
-impl std::error::Error for UnknownCenter {}
-
-impl std::str::FromStr for Center {
-    type Err = UnknownCenter;
-
-    fn from_str(name: &str) -> Result<Self, UnknownCenter> {
-        match name {
-            "mean" => Ok(Center::Mean),
-            "none" => Ok(Center::None),
-            _ => Err(UnknownCenter(name.to_owned())),
-        }
-    }
-}
 
 /// Makes an index without vectors; `None` if bits are not 1 to 4.
 pub fn new(metric: Metric, parameters: Parameters) -> Option<TurboQuant> {
@@ -291,7 +236,12 @@ impl Store for Codes {
     }
 
     fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
-        Ok(self.learned(rows.dim(), Vec::new()))
+        match self.parameters.allocation {
+            Allocation::Even => Ok(self.learned(rows.dim(), Vec::new())),
+            Allocation::Fitted => {
+                Err(AddError::NotFitted { reason: "allocation=\"fitted\" learns where the data varies" })
+            }
+        }
     }
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
@@ -370,9 +320,10 @@ impl Store for Codes {
     }
 
     fn params(&self) -> Map<String, Value> {
-        let Parameters { bits, center, keep, seed } = self.parameters;
+        let Parameters { bits, allocation, center, keep, seed } = self.parameters;
         let mut params = Map::new();
         params.insert("bits".into(), json!(bits));
+        params.insert("allocation".into(), json!(allocation.name()));
         params.insert("center".into(), json!(center.name()));
         params
             .insert("centered".into(), json!(self.quantizer.as_ref().is_some_and(|q| !q.center.is_empty())));
@@ -410,13 +361,17 @@ impl Store for Codes {
             bits @ 1..=4 => bits as u32,
             other => return Err(FormatError::content("bits", "1 to 4", other)),
         };
+        let allocation = contents.param_str("allocation")?;
+        let allocation = allocation
+            .parse()
+            .map_err(|_| FormatError::content("allocation", "even or fitted", allocation))?;
         let center = contents.param_str("center")?;
         let center = center.parse().map_err(|_| FormatError::content("center", "mean or none", center))?;
         let keep = contents.param_str("keep")?;
         let keep: Keep = keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?;
         let seed = contents.param_usize("seed")? as u64;
         let centered = contents.param_bool("centered")?;
-        let mut store = Self::unlearned(metric, Parameters { bits, center, keep, seed });
+        let mut store = Self::unlearned(metric, Parameters { bits, allocation, center, keep, seed });
         if let Some(dim) = dim {
             let mean =
                 if centered { Matrix::take(contents, "center", 1, dim)?.row(0).to_vec() } else { Vec::new() };
