@@ -5,29 +5,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use counterpoint_core::file::Map;
-use counterpoint_core::index::SearchOptions;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::{Keep, RowSource};
-use numpy::{PyArray1, PyArrayMethods};
+use counterpoint_turboquant::Parameters;
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use crate::arrays;
-use crate::enter::{Call, LONG_BUILD, LONG_SEARCH, Progress, enter};
+use crate::enter::{Call, LONG_BUILD, Progress, enter};
 use crate::files::{self, Loaded};
-use crate::filter::Wanted;
 use crate::flat::Flat;
 use crate::ids;
 use crate::lvq::Lvq;
 use crate::result;
-use crate::scalars::{Given, at_least, threads};
+use crate::scalars::{Given, threads};
+use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
+use crate::turboquant::TurboQuant;
 
 /// What the constructor of an index was given besides the metric.
 #[derive(Clone, Copy)]
 pub(crate) enum Made {
     Flat,
     Lvq { primary: usize, keep: Keep },
+    TurboQuant(Parameters),
 }
 
 /// Vectors, searched by distance: what Flat, LVQ and all other methods share.
@@ -74,6 +76,7 @@ impl Index {
         Ok(match made {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
+            Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })
     }
 
@@ -94,35 +97,6 @@ impl Index {
     fn call(&self, threads: usize, values: usize, long: usize, progress: bool) -> PyResult<Call> {
         let busy = || self.shared.glance(|_| ()).is_none();
         if progress || values >= long || busy() { Call::watched(threads) } else { Call::short(threads) }
-    }
-
-    pub(crate) fn find<'py>(
-        &self,
-        py: Python<'py>,
-        q: &Bound<'py, PyAny>,
-        k: &Given<'py>,
-        filter: Option<&Bound<'py, PyAny>>,
-        given_threads: Option<&Bound<'py, PyAny>>,
-        rerank: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
-        let rerank = rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
-        let threads = threads(given_threads)?;
-        let (queries, single) = arrays::queries(q)?;
-        let wanted = Wanted::new(filter, single)?;
-        let rows = queries.rows()?;
-        let indexed = self.shared.glance(|state| state.index().len());
-        let work = indexed.map_or(usize::MAX, |indexed| rows.values().saturating_mul(indexed));
-        let call = if work >= LONG_SEARCH { Call::watched(threads)? } else { Call::short(threads)? };
-        let found = enter(py, &call, None, |call| {
-            let search = |index: &AnyIndex| {
-                wanted.with(index.len(), |filter| {
-                    index.search(&rows, &SearchOptions { k, filter, rerank }, &call.control)
-                })
-            };
-            Ok(self.shared.read(call, |state| search(state.index()))??)
-        })?;
-        result::result(py, found, single)
     }
 }
 
@@ -177,7 +151,8 @@ impl Index {
         Ok(slf.clone())
     }
 
-    /// Add vectors under new ids. An index that was never fitted is fitted on them.
+    /// Add vectors under new ids. An index that was never fitted is fitted on them, except a
+    /// TurboQuant, which needs no fit.
     ///
     /// Parameters
     /// ----------
@@ -197,6 +172,8 @@ impl Index {
     /// ------
     /// ValueError, TypeError
     ///     As for `fit`; also another dimension than the index's, or an id that it has.
+    /// UnsupportedError
+    ///     The index must be fitted first (a TurboQuant with allocation="fitted").
     #[pyo3(signature = (X, ids=None, *, threads=None, progress=None))]
     fn add<'py>(
         &self,
@@ -231,8 +208,8 @@ impl Index {
     ///
     /// Raises
     /// ------
-    /// ValueError, TypeError
-    ///     As for `fit`; also another dimension than the index's.
+    /// ValueError, TypeError, UnsupportedError
+    ///     As for `add`, but for an id that it has.
     #[pyo3(signature = (X, ids, *, threads=None, progress=None))]
     fn upsert<'py>(
         &self,
@@ -316,7 +293,7 @@ impl Index {
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.find(py, Q, &k, filter, threads, None)
+        self.find(py, Q, &k, Steering { filter, threads, ..Steering::default() })
     }
 
     /// Give vectors back, as well as they are known: exact where kept, else decoded.
@@ -336,16 +313,7 @@ impl Index {
     /// KeyError
     ///     An id that the index does not have.
     fn reconstruct<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (ids, single) = ids::ids(ids)?;
-        let call = Call::short(1)?;
-        let (values, dim) = enter(py, &call, None, |call| {
-            let vectors = self.shared.read(call, |state| state.index().reconstruct(&ids))??;
-            let mut values = Vec::with_capacity(vectors.rows() * vectors.dim());
-            (0..vectors.rows()).for_each(|row| values.extend_from_slice(vectors.row(row)));
-            Ok((values, vectors.dim()))
-        })?;
-        let table = result::table(py, values, ids.len(), dim)?;
-        if single { Ok(table.reshape([dim])?.into_any()) } else { Ok(table.into_any()) }
+        self.decoded(py, ids)
     }
 
     /// Give spare memory back, and do what the method defers.
@@ -459,6 +427,12 @@ impl Index {
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
+            Made::TurboQuant(Parameters { bits, allocation, center, keep, seed }) => format!(
+                "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
+                allocation.name(),
+                center.name(),
+                keep.name()
+            ),
         };
         let dim = dim.map_or_else(String::new, |dim| format!(" of dimension {dim}"));
         Ok(format!("<{made}: {n} vectors{dim}>"))

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::files;
 use crate::index::{Index, Made};
 use crate::scalars::{self, Given, at_least};
+use crate::search::Steering;
 
 /// Locally-adaptive vector quantisation: each vector in 4 or 8 bits per dimension, scanned by integer kernels.
 ///
@@ -96,7 +97,12 @@ impl Lvq {
         threads: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.as_super().get().find(slf.py(), Q, &k, filter, threads, rerank)
+        slf.as_super().get().find(
+            slf.py(),
+            Q,
+            &k,
+            Steering { filter, threads, rerank, ..Steering::default() },
+        )
     }
 
     /// Bits per dimension: 4 or 8.
@@ -128,6 +134,6 @@ impl Lvq {
 fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
     match slf.as_super().get().made() {
         Made::Lvq { primary, keep } => (primary, keep),
-        Made::Flat => (8, Keep::None), // no LVQ object is made so
+        Made::Flat | Made::TurboQuant(_) => (8, Keep::None), // no LVQ object is made so
     }
 }
