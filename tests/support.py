@@ -24,6 +24,10 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
+    "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
+    "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
+    "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
 }
 
 
