@@ -101,6 +101,8 @@ pub(crate) struct Quantizer {
     spread: f32,
     /// Bits of each low plane.
     pub(crate) spans: Vec<usize>,
+    /// What brings w·h nearest to r, on average: see [`shrink`].
+    shrink: f32,
 }
 
 /// What one row's codes are made in.
@@ -147,12 +149,13 @@ impl Quantizer {
             reaching.map(|s| s.dims.len()).sum()
         };
         let spans = (0..planes).map(reach).collect();
+        let shrink = shrink(&segments, spread, dim, rotation.padded());
         let stored = (!center.is_empty()).then(|| {
             let mut row = Matrix::zeroed(1, dim);
             row.row_mut(0).copy_from_slice(&center);
             row
         });
-        Self { stored, metric, dim, rotation, center, segments, spread: spread.sqrt() as f32, spans }
+        Self { stored, metric, dim, rotation, center, segments, spread: spread.sqrt() as f32, spans, shrink }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
@@ -253,14 +256,15 @@ impl Quantizer {
         }
     }
 
-    /// The vector that codes and a scale stand for: c + w·P⁻¹h. `codes` are those of [`Quantizer::codes`].
+    /// The vector that codes and a scale stand for: c + s·w·P⁻¹h with s of [`shrink`]. `codes` are those of
+    /// [`Quantizer::codes`].
     #[inline(always)]
     pub(crate) fn decode<S: Simd>(&self, simd: S, codes: &[u8], scale: f32, out: &mut [f32]) {
         let mut rotated = vec![0.0; self.padded()];
         for segment in &self.segments {
             let levels = segment.book.levels();
             for (value, &code) in rotated[segment.dims.clone()].iter_mut().zip(&codes[segment.dims.clone()]) {
-                *value = scale * segment.deviation * levels[usize::from(code)];
+                *value = self.shrink * scale * segment.deviation * levels[usize::from(code)];
             }
         }
         let mut spare = vec![0.0; self.padded()];
@@ -284,6 +288,18 @@ impl Quantizer {
         self.rotation.apply(simd, values, &mut spare, &mut rotated);
         (base, rotated)
     }
+}
+
+/// The s that makes E‖s·w·h − r‖² least, the parts of h that lie outside the rotated vectors left out.
+///
+/// As long along r as r is, w·h has ‖r‖²·D/(1 − D) across it, D being the mean squared error of the codebooks: right for
+/// unbiased products, too long for the vector itself. Evenly spread across r, (d − 1)/(n − 1) of that is in the d
+/// dimensions that were rotated into n. For d = n, s = 1 − D, and the error is D·‖r‖².
+fn shrink(segments: &[Segment], square_spread: f64, dim: usize, padded: usize) -> f32 {
+    let part = |s: &Segment| f64::from(s.deviation).powi(2) * s.dims.len() as f64 * s.book.error();
+    let error = segments.iter().map(part).sum::<f64>() / square_spread;
+    let across = error / (1.0 - error) * (dim - 1) as f64 / (padded - 1) as f64;
+    (1.0 / (1.0 + across)) as f32
 }
 
 /// ⟨a, b⟩ in sixteen sums, in an order that depends only on the length: the same on every level.
