@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import counterpoint as cp
 
@@ -28,6 +30,13 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
     "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
+}
+
+# The processor's flags that each SIMD level needs.
+LEVELS: dict[str, set[str]] = {
+    "scalar": set(),
+    "avx2": {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "popcnt"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi"},
 }
 
 
@@ -66,3 +75,11 @@ def python(
         timeout=timeout,
         env=os.environ | environment,
     )
+
+
+def need(level: str) -> None:
+    """Skip only what this processor lacks, by the system's word, not the library's."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    if missing := LEVELS[level] - flags:
+        pytest.skip(f"this processor lacks {sorted(missing)}")

@@ -25,7 +25,7 @@ const DEFAULTS: Parameters =
 /// `add` needs no `fit`: vectors are then coded as they are, whatever came before, so that any number of machines
 /// make the same codes. `fit` learns the centre, which codes are then differences from: better on most data.
 ///
-/// A vector takes `bits` / 8 bytes per dimension (rounded up to a multiple of 32 dimensions), and 8 bytes.
+/// A vector takes `bits` / 8 bytes per dimension (rounded up to a multiple of 32 dimensions), and 8 to 10 bytes.
 ///
 /// Parameters
 /// ----------
