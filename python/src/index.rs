@@ -117,7 +117,7 @@ impl Index {
         let found = enter(py, &call, None, |call| {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
-                    index.search(&rows, &SearchOptions { k, filter, rerank }, &call.control)
+                    index.search(&rows, &SearchOptions { k, filter, rerank, exact_scan: None }, &call.control)
                 })
             };
             Ok(self.shared.read(call, |state| search(state.index()))??)

@@ -25,7 +25,7 @@ use std::cmp::Ordering;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, Selection, rows_of};
 use counterpoint_core::select::{Hit, TopK};
-use counterpoint_core::simd::fastscan::{self, QueryTerms, RowTerms, Tile, Weights};
+use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
 use counterpoint_core::simd::{GROUP, Simd, TILE, int8};
 use counterpoint_core::vectors::InputError;
 
@@ -172,7 +172,6 @@ pub(crate) struct Scratch {
 /// What a thread holds of the groups it is at.
 pub(crate) struct Chunk {
     indices: Vec<usize>,
-    rows: Vec<RowTerms>,
     values: [[f32; GROUP]; TILE],
     scratch: Scratch,
 }
@@ -341,13 +340,7 @@ impl Scan for Staged<'_> {
     }
 
     fn chunk(&self, _: usize) -> Chunk {
-        let empty = RowTerms { scale: [0.0; GROUP], offset: [0.0; GROUP] };
-        Chunk {
-            indices: vec![0; Self::CHUNK],
-            rows: vec![empty; Self::CHUNK],
-            values: [[0.0; GROUP]; TILE],
-            scratch: self.0.scratch(),
-        }
+        Chunk { indices: vec![0; Self::CHUNK], values: [[0.0; GROUP]; TILE], scratch: self.0.scratch() }
     }
 
     fn top(&self, k: usize) -> Shortlist {
@@ -357,9 +350,6 @@ impl Scan for Staged<'_> {
     #[inline(always)]
     fn enter<S: Simd>(&self, _: S, chunk: &mut Chunk, slot: usize, index: usize) {
         chunk.indices[slot] = index;
-        let (scale, offset) = self.0.terms(index);
-        chunk.rows[slot].scale.copy_from_slice(scale);
-        chunk.rows[slot].offset.copy_from_slice(offset);
     }
 
     #[inline(always)]
@@ -376,8 +366,9 @@ impl Scan for Staged<'_> {
         for ((limit, query), &bound) in terms.limit.iter_mut().zip(queries).zip(bounds) {
             *limit = self.0.limit(query, bound);
         }
-        let group = self.0.scan_group(chunk.indices[slot]);
-        simd.fastscan_survivors(group, &chunk.rows[slot], &tile.tile, &terms, &mut chunk.values)
+        let index = chunk.indices[slot];
+        let (group, rows) = (self.0.scan_group(index), self.0.terms(index));
+        simd.fastscan_survivors(group, rows, &tile.tile, &terms, &mut chunk.values)
     }
 
     #[inline(always)]

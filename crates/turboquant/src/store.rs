@@ -5,6 +5,7 @@ use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
+use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::{GROUP, Level, Simd, Work, fastscan, run};
 use counterpoint_core::table::{Store, Table, fill, mean};
 use counterpoint_core::threads::Control;
@@ -155,9 +156,10 @@ impl Codes {
 
     /// w and a of a group's rows.
     #[inline(always)]
-    pub(crate) fn terms(&self, group: usize) -> (&[f32], &[f32]) {
-        let rows = group * GROUP..(group + 1) * GROUP;
-        (&self.scale.as_slice()[rows.clone()], &self.offset.as_slice()[rows])
+    pub(crate) fn terms(&self, group: usize) -> RowTerms<'_> {
+        let (scale, _) = self.scale.as_slice::<f32>().as_chunks::<GROUP>();
+        let (offset, _) = self.offset.as_slice::<f32>().as_chunks::<GROUP>();
+        RowTerms { scale: &scale[group], offset: &offset[group] }
     }
 
     /// w and a of a row.

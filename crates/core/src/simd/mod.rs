@@ -150,7 +150,7 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     fn fastscan_survivors(
         self,
         group: &[u8],
-        rows: &fastscan::RowTerms,
+        rows: fastscan::RowTerms<'_>,
         tile: &fastscan::Tile,
         terms: &fastscan::QueryTerms,
         values: &mut [[f32; GROUP]; TILE],
@@ -282,7 +282,7 @@ macro_rules! token {
             fn fastscan_survivors(
                 self,
                 group: &[u8],
-                rows: &fastscan::RowTerms,
+                rows: fastscan::RowTerms<'_>,
                 tile: &fastscan::Tile,
                 terms: &fastscan::QueryTerms,
                 values: &mut [[f32; GROUP]; TILE],
