@@ -24,6 +24,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod code;
 pub mod codebook;
 mod density;
 mod parameters;
