@@ -21,6 +21,7 @@
 //! the system); the lint below makes every other room say so if it tries.
 #![deny(unsafe_code)]
 
+pub mod axes;
 pub mod buffer;
 pub mod eval;
 pub mod file;
