@@ -29,6 +29,7 @@ pub mod ids;
 pub mod index;
 pub mod metric;
 mod pages;
+mod rerank;
 pub mod scan;
 pub mod select;
 #[allow(unsafe_code, reason = "std::arch kernels; every block argues from numbered checks")]

@@ -12,11 +12,12 @@ use crate::index::{
     AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
 };
 use crate::metric::Metric;
+pub use crate::rerank::rerank;
 use crate::scan::{Hits, Masks};
-use crate::select::{Hit, TopK};
-use crate::simd::{GROUP, Simd, Work, run};
+use crate::select::Hit;
+use crate::simd::GROUP;
 use crate::threads::{Cancelled, Control, dispose};
-use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, padded, read_checked};
+use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
 
 /// Encoded rows and what was learned to encode them.
 pub trait Store: Clone + Send + Sync + Sized + 'static {
@@ -451,47 +452,4 @@ pub fn mean(rows: &dyn RowSource, metric: Metric, control: &Control) -> Result<V
     }
     let count = rows.len().max(1) as f64;
     Ok(total.into_iter().map(|sum| (sum / count) as f32).collect())
-}
-
-/// Scores candidates exactly on kept vectors and returns the best `k` of each query.
-///
-/// # Errors
-/// [`SearchError`]: a query is refused, or the call was cancelled.
-pub fn rerank(
-    kept: &Kept,
-    metric: Metric,
-    queries: &dyn RowSource,
-    candidates: Hits,
-    k: usize,
-    control: &Control,
-) -> Result<Hits, SearchError> {
-    control.map(candidates.into_iter().enumerate(), |(index, hits)| {
-        let mut query = vec![0.0; queries.dim()];
-        read_checked(queries, index, &mut query)?;
-        metric.prepare(&mut query, index)?;
-        Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k }))
-    })
-}
-
-struct Rerank<'a> {
-    kept: &'a Kept,
-    metric: Metric,
-    query: &'a [f32],
-    hits: Vec<Hit>,
-    k: usize,
-}
-
-impl Work for Rerank<'_> {
-    type Output = Vec<Hit>;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
-        let mut scratch = vec![0.0; self.query.len()];
-        let mut top = TopK::new(self.k);
-        for hit in self.hits {
-            let exact = self.kept.distance(simd, self.metric, self.query, hit.row as usize, &mut scratch);
-            top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
-        }
-        top.into_sorted()
-    }
 }
