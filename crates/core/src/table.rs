@@ -17,6 +17,7 @@ use crate::scan::{Hits, Masks};
 use crate::select::Hit;
 use crate::simd::GROUP;
 use crate::threads::{Cancelled, Control, dispose};
+use crate::tune::{self, Frontier};
 use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
 
 /// Encoded rows and what was learned to encode them.
@@ -90,6 +91,9 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// [`ReconstructError::Unsupported`].
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError>;
 
+    /// The vectors as kept, prepared for the metric, row by row; `None` where there are only codes.
+    fn vectors(&self) -> Option<&dyn RowSource>;
+
     /// Gives spare memory back.
     fn shrink_to_fit(&mut self);
 
@@ -126,12 +130,13 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
 pub struct Table<S> {
     store: S,
     ids: Ids,
+    tuned: Option<Frontier>,
 }
 
 impl<S: Store> Table<S> {
     /// An index over a store without rows.
     pub fn over(store: S) -> Self {
-        Self { store, ids: Ids::default() }
+        Self { store, ids: Ids::default(), tuned: None }
     }
 
     /// The rows.
@@ -165,8 +170,9 @@ impl<S: Store> Table<S> {
         };
         let ids = Ids::take(&mut contents, rows, sequential, next)?;
         let store = S::take(&mut contents, metric, (dim > 0).then_some(dim), rows)?;
+        let tuned = Frontier::take(&contents, &store.capabilities().knobs)?;
         contents.finish()?;
-        let table = Self { store, ids };
+        let table = Self { store, ids, tuned };
         match table.check(control) {
             Ok(()) => Ok(Box::new(table)),
             Err(error) => {
@@ -303,6 +309,7 @@ impl<S: Store> AnnIndex for Table<S> {
             return Err(SearchError::K);
         }
         check_shape(queries, self.store.dim())?;
+        let options = &tune::resolve(self, options)?;
         self.store.check_options(options)?;
         let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
         let width = options.k.min(masks.widest(self.store.len()));
@@ -340,6 +347,18 @@ impl<S: Store> AnnIndex for Table<S> {
         Ok(vectors)
     }
 
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.store.vectors()
+    }
+
+    fn tuned(&self) -> Option<&Frontier> {
+        self.tuned.as_ref()
+    }
+
+    fn set_tuned(&mut self, frontier: Option<Frontier>) {
+        self.tuned = frontier;
+    }
+
     fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
         control.check()?;
         self.store.shrink_to_fit();
@@ -360,6 +379,7 @@ impl<S: Store> AnnIndex for Table<S> {
         stats.insert("n".into(), json!(self.ids.len()));
         stats.insert("dim".into(), json!(self.dim()));
         stats.insert("bytes".into(), Value::Object(bytes));
+        stats.insert("tuned".into(), self.tuned.as_ref().map_or(Value::Null, Frontier::figures));
         stats.insert("bytes_per_vector".into(), json!(per_vector));
         stats
     }
@@ -375,6 +395,7 @@ impl<S: Store> AnnIndex for Table<S> {
         params.insert("rows".into(), json!(self.ids.len()));
         params.insert("sequential_ids".into(), json!(sequential));
         params.insert("next_id".into(), json!(next.map_or(1_u64 << 63, i64::cast_unsigned)));
+        params.extend(self.tuned.as_ref().map(Frontier::param));
         let ids = self.ids.tensor();
         let mut tensors = self.store.tensors();
         tensors.extend(ids.as_ref().map(|ids| ids.view()));
