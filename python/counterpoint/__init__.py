@@ -25,7 +25,7 @@ from counterpoint._counterpoint import (
     simd_level,
     verify,
 )
-from counterpoint._result import Result
+from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
@@ -33,6 +33,7 @@ __all__ = [
     "FormatError",
     "Index",
     "InternalError",
+    "OperatingPoint",
     "Result",
     "UnsupportedError",
     "__version__",

@@ -5,23 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use counterpoint_core::file::Map;
-use counterpoint_core::index::SearchOptions;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::{Keep, RowSource};
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::PyArray1;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays;
-use crate::enter::{Call, LONG_BUILD, LONG_SEARCH, Progress, enter};
+use crate::enter::{Call, LONG_BUILD, Progress, enter};
 use crate::files::{self, Loaded};
-use crate::filter::Wanted;
 use crate::flat::Flat;
 use crate::ids;
 use crate::lvq::Lvq;
 use crate::result;
-use crate::scalars::{Given, at_least, threads};
+use crate::scalars::{Given, threads};
+use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
+use crate::tune::Tuning;
 
 /// What the constructor of an index was given besides the metric.
 #[derive(Clone, Copy)]
@@ -94,35 +94,6 @@ impl Index {
     fn call(&self, threads: usize, values: usize, long: usize, progress: bool) -> PyResult<Call> {
         let busy = || self.shared.glance(|_| ()).is_none();
         if progress || values >= long || busy() { Call::watched(threads) } else { Call::short(threads) }
-    }
-
-    pub(crate) fn find<'py>(
-        &self,
-        py: Python<'py>,
-        q: &Bound<'py, PyAny>,
-        k: &Given<'py>,
-        filter: Option<&Bound<'py, PyAny>>,
-        given_threads: Option<&Bound<'py, PyAny>>,
-        rerank: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
-        let rerank = rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
-        let threads = threads(given_threads)?;
-        let (queries, single) = arrays::queries(q)?;
-        let wanted = Wanted::new(filter, single)?;
-        let rows = queries.rows()?;
-        let indexed = self.shared.glance(|state| state.index().len());
-        let work = indexed.map_or(usize::MAX, |indexed| rows.values().saturating_mul(indexed));
-        let call = if work >= LONG_SEARCH { Call::watched(threads)? } else { Call::short(threads)? };
-        let found = enter(py, &call, None, |call| {
-            let search = |index: &AnyIndex| {
-                wanted.with(index.len(), |filter| {
-                    index.search(&rows, &SearchOptions { k, filter, rerank, exact_scan: None }, &call.control)
-                })
-            };
-            Ok(self.shared.read(call, |state| search(state.index()))??)
-        })?;
-        result::result(py, found, single)
     }
 }
 
@@ -290,6 +261,9 @@ impl Index {
     ///       None or array-like; [3, 5] are two ids, [] allows nothing.
     /// threads : int, optional
     ///     At most this many threads, at least 1. By default all processors. Results do not depend on it.
+    /// recall : float, optional
+    ///     Use the cheapest knobs that reached it when `tune` measured this k or a larger one (without a filter). Exact
+    ///     methods reach any recall and need no tuning.
     ///
     /// Returns
     /// -------
@@ -301,12 +275,13 @@ impl Index {
     /// Raises
     /// ------
     /// ValueError
-    ///     Wrong shape or dimension, values that cannot be searched for, k < 1, a mask of the wrong length.
+    ///     Wrong shape or dimension, values that cannot be searched for, k < 1, a mask of the wrong length; a
+    ///     recall that no point of `tune` reaches, for which there are no points, or beside a knob.
     /// TypeError
     ///     An array of another dtype, k that is not an int.
     #[pyo3(
-        signature = (Q, k=Given(None), *, filter=None, threads=None),
-        text_signature = "($self, Q, k=10, *, filter=None, threads=None)"
+        signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None)"
     )]
     fn search<'py>(
         &self,
@@ -315,8 +290,58 @@ impl Index {
         k: Given<'py>,
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
+        recall: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.find(py, Q, &k, filter, threads, None)
+        self.find(py, Q, &k, Steering { filter, threads, recall, rerank: None })
+    }
+
+    /// Measure recall and speed over the method's knobs, and store the best settings for `search(recall=...)`.
+    ///
+    /// They hold for k and below. `add`, `upsert` and `remove` keep them (approximate, then), files, pickles and copies
+    /// too; `fit` drops them. `stats` shows them.
+    ///
+    /// Parameters
+    /// ----------
+    /// Q : array_like, shape (nq, d) or (d,), optional
+    ///     Queries such as will be searched for. By default up to 1,000 stored vectors, each without itself as a neighbour.
+    /// X : array_like, shape (n, d), optional
+    ///     The vectors, in the order of `Index.ids`, for the true neighbours. By default those kept; needed if none are.
+    /// recall : float, default 0.95
+    ///     Above 0, at most 1. Larger knobs are tried until one reaches it; that none does is no error.
+    /// k : int, default 10
+    ///     How many neighbours, at least 1.
+    /// threads, progress
+    ///     As for `fit`. Threads find the true neighbours; settings are timed on one. Progress is in settings.
+    ///
+    /// Returns
+    /// -------
+    /// list of OperatingPoint
+    ///     (recall, queries_per_second, knobs), of rising recall and falling speed; the last shows what was reached.
+    ///     Recalls are the same each time; which points are best depends on measured time.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     As for `search`; also an X that has not one vector for each id, or none where needed; an index of no
+    ///     vectors (without Q, of one).
+    /// RuntimeError
+    ///     Another thread fitted the index anew meanwhile.
+    #[pyo3(
+        signature = (Q=None, X=None, recall=Given(None), k=Given(None), *, threads=None, progress=None),
+        text_signature = "($self, Q=None, X=None, recall=0.95, k=10, *, threads=None, progress=None)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn tune<'py>(
+        &self,
+        py: Python<'py>,
+        Q: Option<&Bound<'py, PyAny>>,
+        X: Option<&Bound<'py, PyAny>>,
+        recall: Given<'py>,
+        k: Given<'py>,
+        threads: Option<&Bound<'py, PyAny>>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.measured(py, Tuning { queries: Q, vectors: X, recall, k, threads, progress })
     }
 
     /// Give vectors back, as well as they are known: exact where kept, else decoded.
@@ -336,16 +361,7 @@ impl Index {
     /// KeyError
     ///     An id that the index does not have.
     fn reconstruct<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let (ids, single) = ids::ids(ids)?;
-        let call = Call::short(1)?;
-        let (values, dim) = enter(py, &call, None, |call| {
-            let vectors = self.shared.read(call, |state| state.index().reconstruct(&ids))??;
-            let mut values = Vec::with_capacity(vectors.rows() * vectors.dim());
-            (0..vectors.rows()).for_each(|row| values.extend_from_slice(vectors.row(row)));
-            Ok((values, vectors.dim()))
-        })?;
-        let table = result::table(py, values, ids.len(), dim)?;
-        if single { Ok(table.reshape([dim])?.into_any()) } else { Ok(table.into_any()) }
+        self.decoded(py, ids)
     }
 
     /// Give spare memory back, and do what the method defers.
@@ -400,7 +416,7 @@ impl Index {
         files::check(py, &self.shared)
     }
 
-    /// Figures for people: method, metric, n, dim, bytes of each part, bytes_per_vector, the method's own.
+    /// Figures for people: method, metric, n, dim, bytes of each part, bytes_per_vector, tuned, the method's own.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         result::object(py, &self.look(py, |index| index.stats())?)
     }
@@ -412,7 +428,8 @@ impl Index {
         let dict = PyDict::new(py);
         dict.set_item("exact", capabilities.exact)?;
         dict.set_item("reconstruct", capabilities.reconstruct)?;
-        dict.set_item("knobs", PyTuple::new(py, capabilities.knobs)?)?;
+        let knobs = capabilities.knobs.iter().map(|knob| knob.name.as_str());
+        dict.set_item("knobs", PyTuple::new(py, knobs.collect::<Vec<_>>())?)?;
         Ok(dict)
     }
 

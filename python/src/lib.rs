@@ -1,7 +1,8 @@
 //! `counterpoint._counterpoint`: the Rust indexes as Python classes. Conversions, the GIL, errors; no
 //! algorithm.
 //!
-//! - [`index`]: the class `Index` and its verbs; [`flat`] and [`lvq`]: its subclasses.
+//! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`] and
+//!   [`lvq`]: its subclasses.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -24,8 +25,10 @@ mod lvq;
 mod merge;
 mod result;
 mod scalars;
+mod search;
 mod shared;
 mod synthetic;
+mod tune;
 
 /// Vector search: the compiled part of `counterpoint`.
 #[pymodule(gil_used = false)]

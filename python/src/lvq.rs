@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use crate::files;
 use crate::index::{Index, Made};
 use crate::scalars::{self, Given, at_least};
+use crate::search::Steering;
 
 /// Locally-adaptive vector quantisation: each vector in 4 or 8 bits per dimension, scanned by integer kernels.
 ///
@@ -69,7 +70,7 @@ impl Lvq {
     ///
     /// Parameters
     /// ----------
-    /// Q, k, filter, threads
+    /// Q, k, filter, threads, recall
     ///     As for `Index.search`.
     /// rerank : int, optional
     ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default a
@@ -85,8 +86,8 @@ impl Lvq {
     /// ValueError, TypeError
     ///     As for `Index.search`; also rerank > 0 where no vectors are kept.
     #[pyo3(
-        signature = (Q, k=Given(None), *, filter=None, threads=None, rerank=None),
-        text_signature = "($self, Q, k=10, *, filter=None, threads=None, rerank=None)"
+        signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None, rerank=None),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None, rerank=None)"
     )]
     fn search<'py>(
         slf: &Bound<'py, Self>,
@@ -94,9 +95,10 @@ impl Lvq {
         k: Given<'py>,
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
+        recall: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.as_super().get().find(slf.py(), Q, &k, filter, threads, rerank)
+        slf.as_super().get().find(slf.py(), Q, &k, Steering { filter, threads, recall, rerank })
     }
 
     /// Bits per dimension: 4 or 8.

@@ -1,4 +1,4 @@
-//! Numbers and names that come in: `k`, `threads`, `rerank`, `metric`, `keep`.
+//! Numbers and names that come in: `k`, `threads`, `rerank`, `recall`, `metric`, `keep`.
 
 use std::sync::OnceLock;
 
@@ -41,6 +41,14 @@ pub(crate) fn at_least(name: &str, least: usize, object: &Bound<'_, PyAny>) -> P
         return Err(PyValueError::new_err(format!("{name}: expected at least {least}, got {value}")));
     }
     Ok(value.extract().unwrap_or(usize::MAX))
+}
+
+/// A number.
+pub(crate) fn real(name: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match object.extract::<f64>() {
+        Ok(value) if !object.is_instance_of::<PyBool>() => Ok(value),
+        _ => Err(PyTypeError::new_err(format!("{name}: expected a float, got {}", type_name(object)))),
+    }
 }
 
 /// `threads=`: all processors by default. More than the most a machine has asks for no more.

@@ -44,6 +44,13 @@ pub struct Vectors {
     rows: Matrix<f32>,
 }
 
+impl Vectors {
+    /// Rows that are prepared for `metric`.
+    pub(crate) fn prepared(metric: Metric, rows: Matrix<f32>) -> Self {
+        Self { metric, dim: Some(rows.dim()), rows }
+    }
+}
+
 impl Store for Vectors {
     const METHOD: &'static str = "Flat";
 
@@ -60,7 +67,7 @@ impl Store for Vectors {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: true, reconstruct: true, knobs: &[] }
+        Capabilities { exact: true, reconstruct: true, knobs: vec![] }
     }
 
     fn blank(&self) -> Self {
@@ -115,6 +122,10 @@ impl Store for Vectors {
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
         out.copy_from_slice(self.rows.row(row));
         Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        Some(&self.rows)
     }
 
     fn shrink_to_fit(&mut self) {

@@ -3,6 +3,7 @@
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::fastscan::RowTerms;
@@ -208,6 +209,7 @@ impl Codes {
 
 impl Store for Codes {
     const METHOD: &'static str = "TurboQuant";
+    const EXACT_SCAN: bool = true;
 
     fn metric(&self) -> Metric {
         self.metric
@@ -222,7 +224,13 @@ impl Store for Codes {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: false, reconstruct: true, knobs: &["rerank", "exact_scan"] }
+        // One-bit codes want many candidates.
+        let most = if self.parameters.bits == 1 { 60 } else { 20 };
+        Capabilities {
+            exact: false,
+            reconstruct: true,
+            knobs: vec![Knob::rerank(self.parameters.keep, most)],
+        }
     }
 
     fn blank(&self) -> Self {
@@ -312,6 +320,10 @@ impl Store for Codes {
             run(Level::detect(), Decode(self, quantizer, row, out));
         }
         Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.kept.rows()
     }
 
     fn shrink_to_fit(&mut self) {

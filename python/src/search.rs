@@ -1,0 +1,72 @@
+//! `search` and `reconstruct` of every class: the arguments, the call, the result.
+
+use counterpoint_core::index::SearchOptions;
+use numpy::PyArrayMethods;
+use pyo3::prelude::*;
+
+use crate::arrays;
+use crate::enter::{Call, LONG_SEARCH, enter};
+use crate::filter::Wanted;
+use crate::ids;
+use crate::index::Index;
+use crate::result;
+use crate::scalars::{Given, at_least, real, threads};
+use crate::shared::AnyIndex;
+
+/// What `search` was given besides Q and k. A method's class leaves out what it does not have.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Steering<'a, 'py> {
+    pub(crate) filter: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
+}
+
+impl Index {
+    /// `search`.
+    pub(crate) fn find<'py>(
+        &self,
+        py: Python<'py>,
+        q: &Bound<'py, PyAny>,
+        k: &Given<'py>,
+        given: Steering<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
+        let rerank = given.rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
+        let recall = given.recall.map(|recall| real("recall", recall)).transpose()?;
+        let threads = threads(given.threads)?;
+        let (queries, single) = arrays::queries(q)?;
+        let wanted = Wanted::new(given.filter, single)?;
+        let rows = queries.rows()?;
+        let indexed = self.shared.glance(|state| state.index().len());
+        let work = indexed.map_or(usize::MAX, |indexed| rows.values().saturating_mul(indexed));
+        let call = if work >= LONG_SEARCH { Call::watched(threads)? } else { Call::short(threads)? };
+        let found = enter(py, &call, None, |call| {
+            let search = |index: &AnyIndex| {
+                wanted.with(index.len(), |filter| {
+                    index.search(&rows, &SearchOptions { k, filter, rerank, exact_scan: None, recall }, &call.control)
+                })
+            };
+            Ok(self.shared.read(call, |state| search(state.index()))??)
+        })?;
+        result::result(py, found, single)
+    }
+
+    /// `reconstruct`.
+    pub(crate) fn decoded<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (ids, single) = ids::ids(ids)?;
+        let call = Call::short(1)?;
+        let (values, dim) = enter(py, &call, None, |call| {
+            let vectors = self.shared.read(call, |state| state.index().reconstruct(&ids))??;
+            let mut values = Vec::with_capacity(vectors.rows() * vectors.dim());
+            (0..vectors.rows()).for_each(|row| values.extend_from_slice(vectors.row(row)));
+            Ok((values, vectors.dim()))
+        })?;
+        let table = result::table(py, values, ids.len(), dim)?;
+        if single { Ok(table.reshape([dim])?.into_any()) } else { Ok(table.into_any()) }
+    }
+}
