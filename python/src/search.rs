@@ -44,7 +44,11 @@ impl Index {
         let found = enter(py, &call, None, |call| {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
-                    index.search(&rows, &SearchOptions { k, filter, rerank, exact_scan: None, recall }, &call.control)
+                    index.search(
+                        &rows,
+                        &SearchOptions { k, filter, rerank, exact_scan: None, recall },
+                        &call.control,
+                    )
                 })
             };
             Ok(self.shared.read(call, |state| search(state.index()))??)

@@ -16,7 +16,7 @@
 use serde_json::{Map, Value};
 
 use crate::file::{Contents, FormatError, TensorView};
-use crate::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
+use crate::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use crate::metric::Metric;
 use crate::scan::{self, At, Hits, Masks, Scan, rows_of};
 use crate::select::{Hit, TopK};
@@ -74,7 +74,7 @@ impl Store for Vectors {
         Self { metric: self.metric, dim: None, rows: Matrix::zeroed(0, 0) }
     }
 
-    fn learn(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, InputError> {
+    fn learn(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
         Ok(Self { metric: self.metric, dim: Some(rows.dim()), rows: Matrix::zeroed(0, rows.dim()) })
     }
 

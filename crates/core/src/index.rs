@@ -87,6 +87,16 @@ pub enum AddError {
     /// Something is wrong with the ids.
     #[error(transparent)]
     Ids(#[from] IdError),
+    /// More dimensions than the method can learn from.
+    #[error("expected vectors of at most {most} dimensions to {what}, got {got}")]
+    TooManyDims {
+        /// How many it can.
+        most: usize,
+        /// What it learns.
+        what: &'static str,
+        /// The input's dimension.
+        got: usize,
+    },
     /// The method learns before it stores.
     #[error("this index must be fitted before vectors are added: {reason}")]
     NotFitted {

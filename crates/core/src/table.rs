@@ -50,8 +50,8 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// Learns from `rows` (of legal shape): the same parameters, no rows. Values are checked as they are read.
     ///
     /// # Errors
-    /// [`InputError`].
-    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
+    /// [`AddError`].
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError>;
 
     /// What the first `add` without a `fit` does in place of [`Store::learn`]: the same, unless the method can do
     /// without learning.
@@ -59,7 +59,7 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// # Errors
     /// [`AddError`].
     fn begin(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
-        Ok(self.learn(rows, control)?)
+        self.learn(rows, control)
     }
 
     /// Encodes `rows` (of this dimension) aside, with what was learned: a store of only these rows. Values are

@@ -2,7 +2,7 @@
 
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
-use counterpoint_core::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
@@ -236,7 +236,7 @@ impl Store for Codes {
         Self::unlearned(self.metric, self.bits, self.keep)
     }
 
-    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
         let mut learned = self.blank();
         let mut row = Matrix::zeroed(1, rows.dim());
         row.row_mut(0).copy_from_slice(&mean(rows, self.metric, control)?);

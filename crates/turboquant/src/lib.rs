@@ -27,6 +27,7 @@
 mod code;
 pub mod codebook;
 mod density;
+mod fitted;
 mod parameters;
 mod quantizer;
 mod search;

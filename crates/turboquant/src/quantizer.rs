@@ -21,13 +21,14 @@ use std::ops::Range;
 
 use counterpoint_core::file::TensorView;
 use counterpoint_core::metric::Metric;
-use counterpoint_core::rotate::Structured;
+use counterpoint_core::rotate::{Rotation, Structured};
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::planes::LEVELS;
 use counterpoint_core::vectors::Matrix;
 
 use crate::code::Code;
 use crate::codebook::Codebook;
+use crate::fitted::{SEGMENT, Share, segments};
 
 /// Dimensions that are coded alike.
 #[derive(Clone)]
@@ -110,7 +111,11 @@ impl Segment {
 pub(crate) struct Quantizer {
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
-    rotation: Structured,
+    pub(crate) rotation: Rotation,
+    /// Rotated dimensions, a multiple of 32.
+    padded: usize,
+    /// What a fit gave each segment of 32 dimensions; empty for even codes.
+    pub(crate) shares: Vec<Share>,
     /// c; empty for none.
     pub(crate) center: Vec<f32>,
     /// c as a file holds it.
@@ -147,24 +152,41 @@ impl Quantizer {
         let padded = rotation.padded();
         let code = if bits == 2 { Code::Quads } else { Code::Scalar(Codebook::new(bits, padded)?) };
         let segments = vec![Segment::new(0..padded, 1.0, code, 1, padded)?];
-        Some(Self::over(metric, dim, rotation, center, segments))
+        Some(Self::over(metric, Rotation::Structured(rotation), center, segments, padded as f64))
+    }
+
+    /// As fitted to data. `None` where a share is of no code.
+    pub(crate) fn fitted(
+        metric: Metric,
+        rotation: Rotation,
+        shares: Vec<Share>,
+        center: Vec<f32>,
+    ) -> Option<Self> {
+        let dim = rotation.dim();
+        let segments = segments(&shares, dim)?;
+        // The last segment may reach beyond the dimensions there are.
+        let lengths = (0..dim).step_by(SEGMENT).map(|first| SEGMENT.min(dim - first));
+        let square =
+            shares.iter().zip(lengths).map(|(s, n)| f64::from(s.deviation).powi(2) * n as f64).sum::<f64>();
+        Some(Self { shares, ..Self::over(metric, rotation, center, segments, square) })
     }
 
     fn over(
         metric: Metric,
-        dim: usize,
-        rotation: Structured,
+        rotation: Rotation,
         center: Vec<f32>,
         segments: Vec<Segment>,
+        square: f64,
     ) -> Self {
-        let spread =
-            segments.iter().map(|s| f64::from(s.deviation).powi(2) * s.dims.len() as f64).sum::<f64>();
+        let dim = rotation.dim();
         let stored = (!center.is_empty()).then(|| {
             let mut row = Matrix::zeroed(1, dim);
             row.row_mut(0).copy_from_slice(&center);
             row
         });
-        Self { stored, metric, dim, rotation, center, segments, spread: spread.sqrt() as f32 }
+        let padded = dim.next_multiple_of(SEGMENT);
+        let shares = Vec::new();
+        Self { metric, dim, rotation, padded, shares, center, stored, segments, spread: square.sqrt() as f32 }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
@@ -173,7 +195,7 @@ impl Quantizer {
 
     /// Rotated dimensions.
     pub(crate) fn padded(&self) -> usize {
-        self.rotation.padded()
+        self.padded
     }
 
     /// Bits of a row that the scan reads.
@@ -205,7 +227,8 @@ impl Quantizer {
             along = dot(values, &self.center);
         }
         let Scratch { rotated, spare, codes, scan, low } = scratch;
-        self.rotation.apply(simd, values, spare, rotated);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply(simd, values, spare, &mut rotated[..outputs]);
         let square = dot(rotated, rotated);
         let length = square.sqrt();
         let stretch = if length > 0.0 { self.spread / length } else { 0.0 };
@@ -273,7 +296,8 @@ impl Quantizer {
             rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= unit);
         }
         let mut spare = vec![0.0; self.padded()];
-        self.rotation.apply_inverse(simd, &mut rotated, &mut spare, out);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply_inverse(simd, &mut rotated[..outputs], &mut spare, out);
         out.iter_mut().zip(&self.center).for_each(|(value, center)| *value += center);
     }
 
@@ -290,7 +314,8 @@ impl Quantizer {
             Metric::Cosine => 1.0 - along,
         };
         let (mut rotated, mut spare) = (vec![0.0; self.padded()], vec![0.0; self.padded()]);
-        self.rotation.apply(simd, values, &mut spare, &mut rotated);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply(simd, values, &mut spare, &mut rotated[..outputs]);
         (base, rotated)
     }
 }
