@@ -29,6 +29,7 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
+    "TurboQuant-2-axes": lambda metric: cp.TurboQuant(metric, bits=2, allocation="fitted"),
     "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
 }
 
@@ -55,6 +56,14 @@ def exact(queries: Array, rows: Array, metric: str) -> npt.NDArray[np.float64]:
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return np.asarray(1.0 - queries @ rows.T)
     return np.asarray(-(queries @ rows.T))
+
+
+def all_distances(index: Any, queries: Array, **knobs: Any) -> npt.NDArray[np.float64]:
+    """Distances to all rows of an index whose ids are 0, 1, 2, …"""
+    ids, distances = index.search(queries, len(index), **knobs)
+    table = np.empty(ids.shape)
+    np.put_along_axis(table, ids, distances.astype(np.float64), axis=1)
+    return table
 
 
 def assert_same(found: cp.Result, expected: cp.Result) -> None:

@@ -98,7 +98,7 @@ def test_stats_capabilities_and_repr(method: str) -> None:
     assert capabilities["exact"] is (method == "Flat") and capabilities["reconstruct"] is True
     signature = inspect.signature(type(index).search)
     assert {*capabilities["knobs"]} == {*signature.parameters} - {
-        "self", "Q", "k", "filter", "threads"
+        "self", "Q", "k", "filter", "threads", "recall", "exact_scan"
     }  # fmt: skip
     assert repr(index).startswith(f'<{index.method}("ip"') and "100 vectors" in repr(index)
 

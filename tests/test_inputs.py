@@ -399,6 +399,8 @@ def test_every_search_argument_of_turboquant_changes_the_result() -> None:
         found = index.search(queries, rerank=rerank)
         assert (found.distances != default.distances).any()
     assert_same(index.search(queries, rerank=500), cp.Flat("l2").fit(rows).search(queries))
+    with pytest.raises(ValueError, match="recall"):
+        index.search(queries, recall=0.9)  # before it was tuned
     staged = index.search(queries, 100, rerank=0)
     for on, off in ((True, False), (np.True_, np.False_)):
         full = index.search(queries, 100, rerank=0, exact_scan=on)  # type: ignore[arg-type]

@@ -191,6 +191,7 @@ def test_reconstruct(method: str, metric: str) -> None:
         "TurboQuant-4": 0.3,
         "TurboQuant-3": 0.6,
         "TurboQuant-2-uncentred": 1.2,
+        "TurboQuant-2-axes": 1.2,
         "TurboQuant-1-f16": 2e-3,
     }
     np.testing.assert_allclose(found, rows[[2, 0, 2]], atol=tolerance[method])

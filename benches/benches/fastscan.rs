@@ -19,11 +19,11 @@ fn bench(criterion: &mut Criterion) {
         let values = normals(queries * bits, 1);
         let weights: Vec<Weights> = values.chunks(bits).map(Weights::new).collect();
         let tiles = [Tables::Fields, Tables::Nibbles].map(|kind| Tile::new(kind, weights.iter()));
-        let ones = RowTerms { scale: [1.0; GROUP], offset: [0.0; GROUP] };
+        let ones = RowTerms { scale: &[1.0; GROUP], offset: &[0.0; GROUP] };
         let mut bench = criterion.benchmark_group(format!("fastscan/bits={bits}/queries={queries}"));
         for level in Level::available() {
             let mut terms = QueryTerms { alpha: [1.0; TILE], ..QueryTerms::default() };
-            let (masks, found) = repeat(level, 1, BitSurvivors(group.as_bytes(), &ones, &tiles, &terms));
+            let (masks, found) = repeat(level, 1, BitSurvivors(group.as_bytes(), ones, &tiles, &terms));
             for ((weights, found), mask) in weights.iter().zip(found).zip(masks) {
                 assert_eq!(mask, u64::MAX);
                 for (row, found) in rows.iter().zip(found) {
@@ -42,7 +42,7 @@ fn bench(criterion: &mut Criterion) {
             // Elements are bits times queries.
             bench.throughput(Throughput::Elements((TIMES * queries * GROUP * bits) as u64));
             bench.bench_function(BenchmarkId::new("survivors", level.name()), |b| {
-                b.iter(|| repeat(level, TIMES, BitSurvivors(group.as_bytes(), &ones, &tiles, &terms)));
+                b.iter(|| repeat(level, TIMES, BitSurvivors(group.as_bytes(), ones, &tiles, &terms)));
             });
         }
         bench.finish();

@@ -74,7 +74,7 @@ impl Kernel for CodeSurvivors<'_> {
 #[derive(Clone, Copy)]
 pub struct BitSurvivors<'a>(
     pub &'a [u8],
-    pub &'a fastscan::RowTerms,
+    pub fastscan::RowTerms<'a>,
     pub &'a [fastscan::Tile; 2],
     pub &'a fastscan::QueryTerms,
 );

@@ -26,7 +26,7 @@ from counterpoint._counterpoint import (
     simd_level,
     verify,
 )
-from counterpoint._result import Result
+from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
@@ -34,6 +34,7 @@ __all__ = [
     "FormatError",
     "Index",
     "InternalError",
+    "OperatingPoint",
     "Result",
     "TurboQuant",
     "UnsupportedError",

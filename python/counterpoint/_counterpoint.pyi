@@ -1,12 +1,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, final
+from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self, disjoint_base
 
-from counterpoint._result import Result
+from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
@@ -92,7 +92,18 @@ class Index:
         *,
         filter: _Filter | None = None,
         threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
     ) -> Result: ...
+    def tune(
+        self,
+        Q: _Vectors | None = None,
+        X: _Vectors | None = None,
+        recall: SupportsFloat = 0.95,
+        k: SupportsIndex = 10,
+        *,
+        threads: SupportsIndex | None = None,
+        progress: _Progress | None = None,
+    ) -> list[OperatingPoint]: ...
     def reconstruct(self, ids: _Ids) -> npt.NDArray[np.float32]: ...
     def compact(self) -> None: ...
     def save(self, path: _Path, *, durable: bool = True) -> None: ...
@@ -136,6 +147,7 @@ class LVQ(Index):
         *,
         filter: _Filter | None = None,
         threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
         rerank: SupportsIndex | None = None,
     ) -> Result: ...
     @staticmethod
@@ -171,6 +183,7 @@ class TurboQuant(Index):
         *,
         filter: _Filter | None = None,
         threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
         rerank: SupportsIndex | None = None,
         exact_scan: bool = False,
     ) -> Result: ...

@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""What a search and a tuning return."""
 
 from __future__ import annotations
 
@@ -23,4 +23,23 @@ class Result(NamedTuple):
     distances: npt.NDArray[np.float32]
 
 
+class OperatingPoint(NamedTuple):
+    """Knobs of a search, and what `Index.tune` measured with them.
+
+    Attributes
+    ----------
+    recall
+        Share of the k true neighbours that are found, ties counted; between 0 and 1.
+    queries_per_second
+        For all queries in one batch, on one thread.
+    knobs
+        Arguments of `search`; empty where the index has no choice.
+    """
+
+    recall: float
+    queries_per_second: float
+    knobs: dict[str, int]
+
+
 Result.__module__ = "counterpoint"
+OperatingPoint.__module__ = "counterpoint"

@@ -7,6 +7,7 @@
 //! | bytes that are no sound file | `FormatError` (a `ValueError`) |
 //! | the operating system refuses | `OSError` of the fitting kind, with errno and filename |
 //! | the method cannot do it, or not before a fit | `UnsupportedError` (a `ValueError`) |
+//! | an index fitted anew while it was tuned | `RuntimeError` |
 //! | a bug: a panic, an index lost to one | `InternalError` (a `RuntimeError`) |
 //!
 //! Arguments of the wrong type never reach Rust: `arrays`, `ids`, `filter` and `scalars` raise `TypeError`.
@@ -18,6 +19,7 @@ use counterpoint_core::file::{FormatError as Unsound, OpenError, SaveError};
 use counterpoint_core::ids::IdError;
 use counterpoint_core::index::{AddError, ReconstructError, SearchError};
 use counterpoint_core::threads::Cancelled;
+use counterpoint_core::tune::TuneError;
 use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -47,10 +49,13 @@ pub(crate) enum Failure {
     Ids(IdError),
     Search(SearchError),
     Reconstruct(ReconstructError),
+    Tune(TuneError),
     Unsound(Unsound),
     Open(OpenError),
     Save(SaveError),
     Cancelled,
+    /// The index was fitted anew while it was tuned.
+    Refitted,
     /// Rust code panicked, with this message.
     Panic(String),
     /// An earlier panic may have left the index half changed.
@@ -74,6 +79,7 @@ failure_from!(
     Ids(IdError),
     Search(SearchError),
     Reconstruct(ReconstructError),
+    Tune(TuneError),
     Unsound(Unsound),
     Open(OpenError),
     Save(SaveError)
@@ -98,11 +104,16 @@ impl From<Failure> for PyErr {
             }
             Failure::Add(AddError::Cancelled(_))
             | Failure::Search(SearchError::Cancelled(_))
+            | Failure::Tune(TuneError::Cancelled(_))
             | Failure::Unsound(Unsound::Cancelled(_))
             | Failure::Open(OpenError::Cancelled(_))
             | Failure::Save(SaveError::Cancelled(_))
             | Failure::Cancelled => PyKeyboardInterrupt::new_err(()),
             Failure::Search(error) => PyValueError::new_err(error.to_string()),
+            Failure::Tune(error) => PyValueError::new_err(error.to_string()),
+            Failure::Refitted => {
+                PyRuntimeError::new_err("the index was fitted anew while it was tuned: tune it again")
+            }
             Failure::Unsound(error) | Failure::Open(OpenError::Format(error)) => {
                 FormatError::new_err(error.to_string())
             }

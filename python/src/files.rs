@@ -16,7 +16,8 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySlice, P
 
 use crate::enter::{Call, LONG_FILE, enter};
 use crate::errors::Failure;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::result;
 use crate::scalars::type_name;
 use crate::shared::Shared;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use counterpoint_core::file::Map;
 use counterpoint_core::metric::Metric;
-use counterpoint_core::vectors::{Keep, RowSource};
-use counterpoint_turboquant::Parameters;
+use counterpoint_core::vectors::RowSource;
 use numpy::PyArray1;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays;
 use crate::enter::{Call, LONG_BUILD, Progress, enter};
@@ -18,19 +17,13 @@ use crate::files::{self, Loaded};
 use crate::flat::Flat;
 use crate::ids;
 use crate::lvq::Lvq;
+use crate::made::Made;
 use crate::result;
 use crate::scalars::{Given, threads};
 use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
+use crate::tune::Tuning;
 use crate::turboquant::TurboQuant;
-
-/// What the constructor of an index was given besides the metric.
-#[derive(Clone, Copy)]
-pub(crate) enum Made {
-    Flat,
-    Lvq { primary: usize, keep: Keep },
-    TurboQuant(Parameters),
-}
 
 /// Vectors, searched by distance: what Flat, LVQ and all other methods share.
 ///
@@ -267,6 +260,9 @@ impl Index {
     ///       None or array-like; [3, 5] are two ids, [] allows nothing.
     /// threads : int, optional
     ///     At most this many threads, at least 1. By default all processors. Results do not depend on it.
+    /// recall : float, optional
+    ///     Use the cheapest knobs that reached it when `tune` measured this k or a larger one (without a filter). Exact
+    ///     methods reach any recall and need no tuning.
     ///
     /// Returns
     /// -------
@@ -278,12 +274,13 @@ impl Index {
     /// Raises
     /// ------
     /// ValueError
-    ///     Wrong shape or dimension, values that cannot be searched for, k < 1, a mask of the wrong length.
+    ///     Wrong shape or dimension, values that cannot be searched for, k < 1, a mask of the wrong length; a
+    ///     recall that no point of `tune` reaches, for which there are no points, or beside a knob.
     /// TypeError
     ///     An array of another dtype, k that is not an int.
     #[pyo3(
-        signature = (Q, k=Given(None), *, filter=None, threads=None),
-        text_signature = "($self, Q, k=10, *, filter=None, threads=None)"
+        signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None)"
     )]
     fn search<'py>(
         &self,
@@ -292,8 +289,58 @@ impl Index {
         k: Given<'py>,
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
+        recall: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.find(py, Q, &k, Steering { filter, threads, ..Steering::default() })
+        self.find(py, Q, &k, Steering { filter, threads, recall, ..Steering::default() })
+    }
+
+    /// Measure recall and speed over the method's knobs, and store the best settings for `search(recall=...)`.
+    ///
+    /// They hold for k and below. `add`, `upsert` and `remove` keep them (approximate, then), files, pickles and copies
+    /// too; `fit` drops them. `stats` shows them.
+    ///
+    /// Parameters
+    /// ----------
+    /// Q : array_like, shape (nq, d) or (d,), optional
+    ///     Queries such as will be searched for. By default up to 1,000 stored vectors, each without itself as a neighbour.
+    /// X : array_like, shape (n, d), optional
+    ///     The vectors, in the order of `Index.ids`, for the true neighbours. By default those kept; needed if none are.
+    /// recall : float, default 0.95
+    ///     Above 0, at most 1. Larger knobs are tried until one reaches it; that none does is no error.
+    /// k : int, default 10
+    ///     How many neighbours, at least 1.
+    /// threads, progress
+    ///     As for `fit`. Threads find the true neighbours; settings are timed on one. Progress is in settings.
+    ///
+    /// Returns
+    /// -------
+    /// list of OperatingPoint
+    ///     (recall, queries_per_second, knobs), of rising recall and falling speed; the last shows what was reached.
+    ///     Recalls are the same each time; which points are best depends on measured time.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError, TypeError
+    ///     As for `search`; also an X that has not one vector for each id, or none where needed; an index of no
+    ///     vectors (without Q, of one).
+    /// RuntimeError
+    ///     Another thread fitted the index anew meanwhile.
+    #[pyo3(
+        signature = (Q=None, X=None, recall=Given(None), k=Given(None), *, threads=None, progress=None),
+        text_signature = "($self, Q=None, X=None, recall=0.95, k=10, *, threads=None, progress=None)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
+    fn tune<'py>(
+        &self,
+        py: Python<'py>,
+        Q: Option<&Bound<'py, PyAny>>,
+        X: Option<&Bound<'py, PyAny>>,
+        recall: Given<'py>,
+        k: Given<'py>,
+        threads: Option<&Bound<'py, PyAny>>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.measured(py, Tuning { queries: Q, vectors: X, recall, k, threads, progress })
     }
 
     /// Give vectors back, as well as they are known: exact where kept, else decoded.
@@ -368,7 +415,7 @@ impl Index {
         files::check(py, &self.shared)
     }
 
-    /// Figures for people: method, metric, n, dim, bytes of each part, bytes_per_vector, the method's own.
+    /// Figures for people: method, metric, n, dim, bytes of each part, bytes_per_vector, tuned, the method's own.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         result::object(py, &self.look(py, |index| index.stats())?)
     }
@@ -380,7 +427,8 @@ impl Index {
         let dict = PyDict::new(py);
         dict.set_item("exact", capabilities.exact)?;
         dict.set_item("reconstruct", capabilities.reconstruct)?;
-        dict.set_item("knobs", PyTuple::new(py, capabilities.knobs)?)?;
+        let knobs = capabilities.knobs.iter().map(|knob| knob.name.as_str());
+        dict.set_item("knobs", PyTuple::new(py, knobs.collect::<Vec<_>>())?)?;
         Ok(dict)
     }
 
@@ -421,19 +469,7 @@ impl Index {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let (n, dim) = self.look(py, |index| (index.len(), index.dim()))?;
-        let metric = self.metric.name();
-        let made = match self.made {
-            Made::Flat => format!("Flat({metric:?})"),
-            Made::Lvq { primary, keep } => {
-                format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
-            }
-            Made::TurboQuant(Parameters { bits, allocation, center, keep, seed }) => format!(
-                "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
-                allocation.name(),
-                center.name(),
-                keep.name()
-            ),
-        };
+        let made = self.made.written(self.metric);
         let dim = dim.map_or_else(String::new, |dim| format!(" of dimension {dim}"));
         Ok(format!("<{made}: {n} vectors{dim}>"))
     }

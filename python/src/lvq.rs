@@ -9,7 +9,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::files;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::scalars::{self, Given, at_least};
 use crate::search::Steering;
 
@@ -70,7 +71,7 @@ impl Lvq {
     ///
     /// Parameters
     /// ----------
-    /// Q, k, filter, threads
+    /// Q, k, filter, threads, recall
     ///     As for `Index.search`.
     /// rerank : int, optional
     ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default a
@@ -86,8 +87,8 @@ impl Lvq {
     /// ValueError, TypeError
     ///     As for `Index.search`; also rerank > 0 where no vectors are kept.
     #[pyo3(
-        signature = (Q, k=Given(None), *, filter=None, threads=None, rerank=None),
-        text_signature = "($self, Q, k=10, *, filter=None, threads=None, rerank=None)"
+        signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None, rerank=None),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None, rerank=None)"
     )]
     fn search<'py>(
         slf: &Bound<'py, Self>,
@@ -95,13 +96,14 @@ impl Lvq {
         k: Given<'py>,
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
+        recall: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.as_super().get().find(
             slf.py(),
             Q,
             &k,
-            Steering { filter, threads, rerank, ..Steering::default() },
+            Steering { filter, threads, recall, rerank, exact_scan: None },
         )
     }
 

@@ -1,4 +1,5 @@
-//! Numbers, flags and names that come in: `k`, `threads`, `rerank`, `exact_scan`, `bits`, `seed`, `metric`, `keep`.
+//! Numbers, flags and names that come in: `k`, `threads`, `rerank`, `recall`, `exact_scan`, `bits`, `seed`, `metric`,
+//! `keep`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -68,6 +69,14 @@ pub(crate) fn flag(name: &str, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object
         .extract()
         .map_err(|_| PyTypeError::new_err(format!("{name}: expected a bool, got {}", type_name(object))))
+}
+
+/// A number.
+pub(crate) fn real(name: &str, object: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match object.extract::<f64>() {
+        Ok(value) if !object.is_instance_of::<PyBool>() => Ok(value),
+        _ => Err(PyTypeError::new_err(format!("{name}: expected a float, got {}", type_name(object)))),
+    }
 }
 
 /// `threads=`: all processors by default. More than the most a machine has asks for no more.

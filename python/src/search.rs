@@ -10,7 +10,7 @@ use crate::filter::Wanted;
 use crate::ids;
 use crate::index::Index;
 use crate::result;
-use crate::scalars::{Given, at_least, threads};
+use crate::scalars::{Given, at_least, real, threads};
 use crate::shared::AnyIndex;
 
 /// What `search` was given besides Q and k. A method's class leaves out what it does not have.
@@ -18,6 +18,7 @@ use crate::shared::AnyIndex;
 pub(crate) struct Steering<'a, 'py> {
     pub(crate) filter: Option<&'a Bound<'py, PyAny>>,
     pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
     pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
     pub(crate) exact_scan: Option<bool>,
 }
@@ -33,7 +34,7 @@ impl Index {
     ) -> PyResult<Bound<'py, PyAny>> {
         let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
         let rerank = given.rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
-        let exact_scan = given.exact_scan;
+        let recall = given.recall.map(|recall| real("recall", recall)).transpose()?;
         let threads = threads(given.threads)?;
         let (queries, single) = arrays::queries(q)?;
         let wanted = Wanted::new(given.filter, single)?;
@@ -44,7 +45,9 @@ impl Index {
         let found = enter(py, &call, None, |call| {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
-                    index.search(&rows, &SearchOptions { k, filter, rerank, exact_scan }, &call.control)
+                    let exact_scan = given.exact_scan;
+                    let options = SearchOptions { k, filter, rerank, exact_scan, recall };
+                    index.search(&rows, &options, &call.control)
                 })
             };
             Ok(self.shared.read(call, |state| search(state.index()))??)

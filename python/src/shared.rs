@@ -36,12 +36,24 @@ pub(crate) struct State {
     index: Arc<AnyIndex>,
     /// The file that the index was mapped from, for `verify`.
     pub(crate) map: Option<Arc<Map>>,
+    /// How often the index was replaced.
+    pub(crate) fits: u64,
 }
 
 impl State {
     /// The index.
     pub(crate) fn index(&self) -> &AnyIndex {
         &*self.index
+    }
+
+    fn change<T>(&mut self, change: impl FnOnce(&mut AnyIndex) -> T) -> Result<T, Failure> {
+        if Arc::get_mut(&mut self.index).is_none() {
+            self.index = Arc::from(self.index.boxed_clone());
+        }
+        match Arc::get_mut(&mut self.index) {
+            Some(index) => Ok(change(index)),
+            None => Err(Failure::Panic("a fresh copy has two owners".to_owned())),
+        }
     }
 }
 
@@ -82,7 +94,7 @@ pub(crate) struct Shared(ArcSwap<Lock>);
 
 impl Shared {
     pub(crate) fn new(index: Box<AnyIndex>, map: Option<Arc<Map>>) -> Self {
-        Self(ArcSwap::from_pointee(Lock::new(State { index: Arc::from(index), map })))
+        Self(ArcSwap::from_pointee(Lock::new(State { index: Arc::from(index), map, fits: 0 })))
     }
 
     /// Runs `look` beside other readers.
@@ -113,21 +125,28 @@ impl Shared {
         call: &Call,
         change: impl FnOnce(&mut AnyIndex) -> T,
     ) -> Result<T, Failure> {
-        self.alone(call, |state| {
-            if Arc::get_mut(&mut state.index).is_none() {
-                state.index = Arc::from(state.index.boxed_clone());
-            }
-            match Arc::get_mut(&mut state.index) {
-                Some(index) => Ok(change(index)),
-                None => Err(Failure::Panic("a fresh copy has two owners".to_owned())),
-            }
-        })?
+        self.alone(call, |state| state.change(change))?
+    }
+
+    /// As `write`, if the index is still the one that was replaced `fits` times.
+    pub(crate) fn write_unless_refitted<T>(
+        &self,
+        call: &Call,
+        fits: u64,
+        change: impl FnOnce(&mut AnyIndex) -> T,
+    ) -> Result<T, Failure> {
+        self.alone(
+            call,
+            |state| if state.fits == fits { state.change(change) } else { Err(Failure::Refitted) },
+        )?
     }
 
     /// Puts another index in the place of this one.
     pub(crate) fn replace(&self, call: &Call, index: Box<AnyIndex>) -> Result<(), Failure> {
-        let old =
-            self.alone(call, |state| std::mem::replace(state, State { index: Arc::from(index), map: None }))?;
+        let old = self.alone(call, |state| {
+            let fits = state.fits + 1;
+            std::mem::replace(state, State { index: Arc::from(index), map: None, fits })
+        })?;
         drop(old); // not under the lock: a large index takes a while
         Ok(())
     }
@@ -146,7 +165,8 @@ impl Shared {
     fn renew(&self, old: &Arc<Lock>) -> Result<(), Failure> {
         match old.state.try_read() {
             Ok(state) => {
-                let copy = State { index: Arc::clone(&state.index), map: state.map.clone() };
+                let copy =
+                    State { index: Arc::clone(&state.index), map: state.map.clone(), fits: state.fits };
                 // If another thread of the child was faster, its lock stays.
                 self.0.compare_and_swap(old, Arc::new(Lock::new(copy)));
                 Ok(())

@@ -9,7 +9,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::files;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::scalars::{self, Given};
 use crate::search::Steering;
 
@@ -107,7 +108,7 @@ impl TurboQuant {
     ///
     /// Parameters
     /// ----------
-    /// Q, k, filter, threads
+    /// Q, k, filter, threads, recall
     ///     As for `Index.search`.
     /// rerank : int, optional
     ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default, where
@@ -126,20 +127,22 @@ impl TurboQuant {
     /// ValueError, TypeError
     ///     As for `Index.search`; also rerank > 0 where no vectors are kept.
     #[pyo3(
-        signature = (Q, k=Given(None), *, filter=None, threads=None, rerank=None, exact_scan=Given(None)),
-        text_signature = "($self, Q, k=10, *, filter=None, threads=None, rerank=None, exact_scan=False)"
+        signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None, rerank=None, exact_scan=Given(None)),
+        text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None, rerank=None, exact_scan=False)"
     )]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn search<'py>(
         slf: &Bound<'py, Self>,
         Q: &Bound<'py, PyAny>,
         k: Given<'py>,
         filter: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
+        recall: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
         exact_scan: Given<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let exact_scan = exact_scan.0.map(|flag| scalars::flag("exact_scan", &flag)).transpose()?;
-        slf.as_super().get().find(slf.py(), Q, &k, Steering { filter, threads, rerank, exact_scan })
+        slf.as_super().get().find(slf.py(), Q, &k, Steering { filter, threads, recall, rerank, exact_scan })
     }
 
     /// Bits per dimension: 1 to 4.

@@ -16,7 +16,7 @@
 use serde_json::{Map, Value};
 
 use crate::file::{Contents, FormatError, TensorView};
-use crate::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
+use crate::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use crate::metric::Metric;
 use crate::scan::{self, At, Hits, Masks, Scan, rows_of};
 use crate::select::{Hit, TopK};
@@ -44,6 +44,13 @@ pub struct Vectors {
     rows: Matrix<f32>,
 }
 
+impl Vectors {
+    /// Rows that are prepared for `metric`.
+    pub(crate) fn prepared(metric: Metric, rows: Matrix<f32>) -> Self {
+        Self { metric, dim: Some(rows.dim()), rows }
+    }
+}
+
 impl Store for Vectors {
     const METHOD: &'static str = "Flat";
 
@@ -60,14 +67,14 @@ impl Store for Vectors {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: true, reconstruct: true, knobs: &[] }
+        Capabilities { exact: true, reconstruct: true, knobs: vec![] }
     }
 
     fn blank(&self) -> Self {
         Self { metric: self.metric, dim: None, rows: Matrix::zeroed(0, 0) }
     }
 
-    fn learn(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, InputError> {
+    fn learn(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
         Ok(Self { metric: self.metric, dim: Some(rows.dim()), rows: Matrix::zeroed(0, rows.dim()) })
     }
 
@@ -115,6 +122,10 @@ impl Store for Vectors {
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
         out.copy_from_slice(self.rows.row(row));
         Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        Some(&self.rows)
     }
 
     fn shrink_to_fit(&mut self) {

@@ -9,8 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::file::{Contents, Document, FormatError, OpenError, SaveError};
 use crate::ids::{Allow, FilterError, IdError, Ids};
+use crate::knobs::Knob;
 use crate::metric::Metric;
 use crate::threads::{Cancelled, Control};
+use crate::tune::{self, Frontier, RecallError, Request, TuneError};
 use crate::vectors::{InputError, Matrix, RowSource};
 
 /// Neighbours of a batch of queries: `queries` rows of `width` entries, nearest first.
@@ -41,7 +43,8 @@ pub enum Filter<'a> {
     PerQuery(&'a [Allow<'a>]),
 }
 
-/// What steers one search call. A knob a method does not declare in its [`Capabilities`] must be `None`.
+/// What steers one search call. A knob a method does not declare in its [`Capabilities`] must be `None`;
+/// [`Name::of`](crate::knobs::Name::of) finds a knob's field by its name.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchOptions<'a> {
     /// Neighbours wanted, at least 1.
@@ -52,24 +55,26 @@ pub struct SearchOptions<'a> {
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,
+    /// The recall for which an index that was tuned chooses the knobs, which must then be `None`.
+    pub recall: Option<f64>,
 }
 
 impl SearchOptions<'_> {
     /// `k` neighbours, everything else by default.
     pub fn new(k: usize) -> Self {
-        Self { k, filter: Filter::None, rerank: None, exact_scan: None }
+        Self { k, filter: Filter::None, rerank: None, exact_scan: None, recall: None }
     }
 }
 
 /// What a method can do, as data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Distances are exact without re-ranking.
     pub exact: bool,
     /// `reconstruct` gives vectors back.
     pub reconstruct: bool,
-    /// Names of the search knobs the method has.
-    pub knobs: &'static [&'static str],
+    /// The search knobs the method has.
+    pub knobs: Vec<Knob>,
 }
 
 /// Why rows could not be fitted, added or replaced. The index is as it was.
@@ -82,6 +87,16 @@ pub enum AddError {
     /// Something is wrong with the ids.
     #[error(transparent)]
     Ids(#[from] IdError),
+    /// More dimensions than the method can learn from.
+    #[error("expected vectors of at most {most} dimensions to {what}, got {got}")]
+    TooManyDims {
+        /// How many it can.
+        most: usize,
+        /// What it learns.
+        what: &'static str,
+        /// The input's dimension.
+        got: usize,
+    },
     /// The method learns before it stores.
     #[error("this index must be fitted before vectors are added: {reason}")]
     NotFitted {
@@ -131,6 +146,9 @@ pub enum SearchError {
         /// Why not.
         reason: &'static str,
     },
+    /// No point for the recall asked for.
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     /// Stopped by the caller.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -230,6 +248,16 @@ pub trait AnnIndex: Send + Sync {
     /// [`ReconstructError`].
     fn reconstruct(&self, ids: &[i64]) -> Result<Matrix<f32>, ReconstructError>;
 
+    /// The vectors as kept, prepared for the metric, row by row; `None` where there are only codes.
+    fn vectors(&self) -> Option<&dyn RowSource>;
+
+    /// What tuning found: with it `search` knows the knobs for a recall. Kept by whatever changes rows, for they
+    /// change it little, but for `fit`.
+    fn tuned(&self) -> Option<&Frontier>;
+
+    /// Puts what [`tune::measure`] found on this index in the place of an earlier finding.
+    fn set_tuned(&mut self, frontier: Option<Frontier>);
+
     /// Gives spare memory back, and does what the method defers.
     ///
     /// # Errors
@@ -285,6 +313,17 @@ impl dyn AnnIndex + '_ {
             Ok(())
         })?;
         Ok(bytes)
+    }
+
+    /// Measures recall and speed over the method's knobs and stores what is best, for searches by recall:
+    /// [`tune::measure`], then [`AnnIndex::set_tuned`].
+    ///
+    /// # Errors
+    /// [`TuneError`]; the index is then unchanged.
+    pub fn tune(&mut self, request: &Request<'_>, control: &Control) -> Result<Frontier, TuneError> {
+        let frontier = tune::measure(self, request, control)?;
+        self.set_tuned(Some(frontier.clone()));
+        Ok(frontier)
     }
 }
 

@@ -21,14 +21,17 @@
 //! the system); the lint below makes every other room say so if it tries.
 #![deny(unsafe_code)]
 
+pub mod axes;
 pub mod buffer;
 pub mod eval;
 pub mod file;
 pub mod flat;
 pub mod ids;
 pub mod index;
+pub mod knobs;
 pub mod metric;
 mod pages;
+mod rerank;
 pub mod rotate;
 pub mod scan;
 pub mod select;
@@ -37,4 +40,5 @@ pub mod simd;
 pub mod synth;
 pub mod table;
 pub mod threads;
+pub mod tune;
 pub mod vectors;

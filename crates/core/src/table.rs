@@ -12,16 +12,20 @@ use crate::index::{
     AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
 };
 use crate::metric::Metric;
+pub use crate::rerank::rerank;
 use crate::scan::{Hits, Masks};
-use crate::select::{Hit, TopK};
-use crate::simd::{GROUP, Simd, Work, run};
+use crate::select::Hit;
+use crate::simd::GROUP;
 use crate::threads::{Cancelled, Control, dispose};
-use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, padded, read_checked};
+use crate::tune::{self, Frontier};
+use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
 
 /// Encoded rows and what was learned to encode them.
 pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// The method's name, in files and in Python.
     const METHOD: &'static str;
+    /// Whether the method has stages that `exact_scan` leaves out.
+    const EXACT_SCAN: bool = false;
 
     /// The metric.
     fn metric(&self) -> Metric;
@@ -46,8 +50,8 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// Learns from `rows` (of legal shape): the same parameters, no rows. Values are checked as they are read.
     ///
     /// # Errors
-    /// [`InputError`].
-    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
+    /// [`AddError`].
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError>;
 
     /// What the first `add` without a `fit` does in place of [`Store::learn`]: the same, unless the method can do
     /// without learning.
@@ -55,7 +59,7 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// # Errors
     /// [`AddError`].
     fn begin(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
-        Ok(self.learn(rows, control)?)
+        self.learn(rows, control)
     }
 
     /// Encodes `rows` (of this dimension) aside, with what was learned: a store of only these rows. Values are
@@ -98,6 +102,9 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// [`ReconstructError::Unsupported`].
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError>;
 
+    /// The vectors as kept, prepared for the metric, row by row; `None` where there are only codes.
+    fn vectors(&self) -> Option<&dyn RowSource>;
+
     /// Gives spare memory back.
     fn shrink_to_fit(&mut self);
 
@@ -134,12 +141,13 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
 pub struct Table<S> {
     store: S,
     ids: Ids,
+    tuned: Option<Frontier>,
 }
 
 impl<S: Store> Table<S> {
     /// An index over a store without rows.
     pub fn over(store: S) -> Self {
-        Self { store, ids: Ids::default() }
+        Self { store, ids: Ids::default(), tuned: None }
     }
 
     /// The rows.
@@ -173,8 +181,9 @@ impl<S: Store> Table<S> {
         };
         let ids = Ids::take(&mut contents, rows, sequential, next)?;
         let store = S::take(&mut contents, metric, (dim > 0).then_some(dim), rows)?;
+        let tuned = Frontier::take(&contents, &store.capabilities().knobs)?;
         contents.finish()?;
-        let table = Self { store, ids };
+        let table = Self { store, ids, tuned };
         match table.check(control) {
             Ok(()) => Ok(Box::new(table)),
             Err(error) => {
@@ -313,10 +322,11 @@ impl<S: Store> AnnIndex for Table<S> {
             return Err(SearchError::K);
         }
         check_shape(queries, self.store.dim())?;
-        if options.exact_scan.is_some() && !self.capabilities().knobs.contains(&"exact_scan") {
+        if options.exact_scan.is_some() && !S::EXACT_SCAN {
             let reason = "this method scores every row by all it stores";
             return Err(SearchError::Knob { knob: "exact_scan", reason });
         }
+        let options = &tune::resolve(self, options)?;
         self.store.check_options(options)?;
         let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
         let width = options.k.min(masks.widest(self.store.len()));
@@ -354,6 +364,18 @@ impl<S: Store> AnnIndex for Table<S> {
         Ok(vectors)
     }
 
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.store.vectors()
+    }
+
+    fn tuned(&self) -> Option<&Frontier> {
+        self.tuned.as_ref()
+    }
+
+    fn set_tuned(&mut self, frontier: Option<Frontier>) {
+        self.tuned = frontier;
+    }
+
     fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
         control.check()?;
         self.store.shrink_to_fit();
@@ -374,6 +396,7 @@ impl<S: Store> AnnIndex for Table<S> {
         stats.insert("n".into(), json!(self.ids.len()));
         stats.insert("dim".into(), json!(self.dim()));
         stats.insert("bytes".into(), Value::Object(bytes));
+        stats.insert("tuned".into(), self.tuned.as_ref().map_or(Value::Null, Frontier::figures));
         stats.insert("bytes_per_vector".into(), json!(per_vector));
         stats
     }
@@ -389,6 +412,7 @@ impl<S: Store> AnnIndex for Table<S> {
         params.insert("rows".into(), json!(self.ids.len()));
         params.insert("sequential_ids".into(), json!(sequential));
         params.insert("next_id".into(), json!(next.map_or(1_u64 << 63, i64::cast_unsigned)));
+        params.extend(self.tuned.as_ref().map(Frontier::param));
         let ids = self.ids.tensor();
         let mut tensors = self.store.tensors();
         tensors.extend(ids.as_ref().map(|ids| ids.view()));
@@ -466,47 +490,4 @@ pub fn mean(rows: &dyn RowSource, metric: Metric, control: &Control) -> Result<V
     }
     let count = rows.len().max(1) as f64;
     Ok(total.into_iter().map(|sum| (sum / count) as f32).collect())
-}
-
-/// Scores candidates exactly on kept vectors and returns the best `k` of each query.
-///
-/// # Errors
-/// [`SearchError`]: a query is refused, or the call was cancelled.
-pub fn rerank(
-    kept: &Kept,
-    metric: Metric,
-    queries: &dyn RowSource,
-    candidates: Hits,
-    k: usize,
-    control: &Control,
-) -> Result<Hits, SearchError> {
-    control.map(candidates.into_iter().enumerate(), |(index, hits)| {
-        let mut query = vec![0.0; queries.dim()];
-        read_checked(queries, index, &mut query)?;
-        metric.prepare(&mut query, index)?;
-        Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k }))
-    })
-}
-
-struct Rerank<'a> {
-    kept: &'a Kept,
-    metric: Metric,
-    query: &'a [f32],
-    hits: Vec<Hit>,
-    k: usize,
-}
-
-impl Work for Rerank<'_> {
-    type Output = Vec<Hit>;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
-        let mut scratch = vec![0.0; self.query.len()];
-        let mut top = TopK::new(self.k);
-        for hit in self.hits {
-            let exact = self.kept.distance(simd, self.metric, self.query, hit.row as usize, &mut scratch);
-            top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
-        }
-        top.into_sorted()
-    }
 }

@@ -72,6 +72,12 @@ pub fn dispose(large: impl Send + 'static) {
 pub struct Control {
     level: Level,
     threads: usize,
+    state: Arc<State>,
+}
+
+/// What everything that works on one call shares.
+#[derive(Debug, Default)]
+struct State {
     cancelled: AtomicBool,
     done: AtomicU64,
     total: AtomicU64,
@@ -83,10 +89,13 @@ impl Control {
         Self {
             level,
             threads: threads.filter(|&n| n > 0).unwrap_or_else(available).min(MOST_THREADS),
-            cancelled: AtomicBool::new(false),
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
+            state: Arc::default(),
         }
+    }
+
+    /// The same call on one thread: to cancel either is to cancel both, and they count one progress.
+    pub fn single(&self) -> Self {
+        Self { level: self.level, threads: 1, state: Arc::clone(&self.state) }
     }
 
     /// The instruction set to use.
@@ -101,29 +110,29 @@ impl Control {
 
     /// Asks the work to stop; it then fails with [`Cancelled`] soon, its index unchanged.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.state.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// # Errors
     /// [`Cancelled`] once [`Control::cancel`] was called. Long loops ask this every few milliseconds.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
+        if self.state.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 
     /// Announces how many units of work (rows) are to do.
     pub fn expect(&self, total: usize) {
-        self.done.store(0, Ordering::Relaxed);
-        self.total.store(total as u64, Ordering::Relaxed);
+        self.state.done.store(0, Ordering::Relaxed);
+        self.state.total.store(total as u64, Ordering::Relaxed);
     }
 
     /// Reports that `units` more are done.
     pub fn advance(&self, units: usize) {
-        self.done.fetch_add(units as u64, Ordering::Relaxed);
+        self.state.done.fetch_add(units as u64, Ordering::Relaxed);
     }
 
     /// Units done and units expected.
     pub fn progress(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+        (self.state.done.load(Ordering::Relaxed), self.state.total.load(Ordering::Relaxed))
     }
 
     /// Runs `work` on every item, on up to `threads` threads; on the caller's alone where that is 1 or there is
@@ -262,5 +271,17 @@ mod tests {
             assert_eq!(result, Err(Failure::Cancelled));
             assert!(ran.into_inner() <= 2);
         }
+    }
+
+    #[test]
+    fn one_thread_of_a_call_is_cancelled_with_it() {
+        let control = Control::new(Level::SCALAR, Some(3));
+        let single = control.single();
+        assert_eq!((single.threads(), single.check()), (1, Ok(())));
+        single.expect(5);
+        single.advance(2);
+        assert_eq!(control.progress(), (2, 5));
+        control.cancel();
+        assert_eq!(single.check(), Err(Cancelled));
     }
 }

@@ -450,6 +450,7 @@ fn main() -> ExitCode {
             ("f32 panels", panels),
             ("unordered", unordered),
             ("hadamard", linear::hadamard),
+            ("products", linear::products),
             ("int8 codes", codes),
             ("int8 extremes", extremes),
             ("plane sums", planes::sums),

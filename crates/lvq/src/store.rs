@@ -2,7 +2,8 @@
 
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
-use counterpoint_core::index::{Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::int8::{Bits, copy_row, group_bytes, read_row, write_row};
@@ -227,14 +228,15 @@ impl Store for Codes {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: false, reconstruct: true, knobs: &["rerank"] }
+        let rerank = Knob::rerank(self.keep, 20);
+        Capabilities { exact: false, reconstruct: true, knobs: vec![rerank] }
     }
 
     fn blank(&self) -> Self {
         Self::unlearned(self.metric, self.bits, self.keep)
     }
 
-    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
         let mut learned = self.blank();
         let mut row = Matrix::zeroed(1, rows.dim());
         row.row_mut(0).copy_from_slice(&mean(rows, self.metric, control)?);
@@ -313,6 +315,10 @@ impl Store for Codes {
             self.decode(row, out);
         }
         Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.kept.rows()
     }
 
     fn shrink_to_fit(&mut self) {

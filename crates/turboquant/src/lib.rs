@@ -24,8 +24,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod code;
 pub mod codebook;
 mod density;
+mod fitted;
 mod parameters;
 mod quantizer;
 mod search;

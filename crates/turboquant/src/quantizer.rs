@@ -14,19 +14,21 @@
 //! so the distance is A − ω·(a + w·⟨q', h⟩) with the row's *offset* a = ⟨c, v − c⟩ or −½‖r‖², both exact, and the
 //! query's A = −⟨q, c⟩, 1 − ⟨q, c⟩ or ‖q'‖², ω = 2 for l2, else 1.
 //!
-//! **Bits.** Codes are offset binary: the top bit is the sign. The top `scanned` bits of a segment's codes go to the
-//! scan (plane after plane, segment after segment), the others to the row's low planes.
+//! **Bits.** The top bit of a code is the sign. The top `scanned` bits of a segment's codes go to the scan, the others
+//! to the row's low planes; both plane after plane, segment after segment.
 
 use std::ops::Range;
 
 use counterpoint_core::file::TensorView;
 use counterpoint_core::metric::Metric;
-use counterpoint_core::rotate::Structured;
+use counterpoint_core::rotate::{Rotation, Structured};
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::planes::LEVELS;
 use counterpoint_core::vectors::Matrix;
 
+use crate::code::Code;
 use crate::codebook::Codebook;
+use crate::fitted::{SEGMENT, Share, segments};
 
 /// Dimensions that are coded alike.
 #[derive(Clone)]
@@ -37,8 +39,9 @@ pub(crate) struct Segment {
     pub(crate) deviation: f32,
     /// The top bits of a code that the scan reads.
     pub(crate) scanned: u32,
-    pub(crate) book: Codebook,
-    pub(crate) table: [i8; LEVELS],
+    pub(crate) code: Code,
+    /// Runs of dimensions with their levels.
+    pub(crate) tables: Vec<(Range<usize>, [i8; LEVELS])>,
     /// The worth of each scanned bit for a unit of query, such that the estimate is unbiased.
     pub(crate) worth: Vec<f32>,
     /// Variance of what the other bits would change, for a unit of query.
@@ -57,32 +60,49 @@ pub(crate) struct Binary {
 }
 
 impl Segment {
+    /// `None` where there is no such codebook.
     pub(crate) fn new(
         dims: Range<usize>,
         deviation: f32,
-        bits: u32,
+        code: Code,
         scanned: u32,
         padded: usize,
     ) -> Option<Self> {
-        let book = Codebook::new(bits, padded)?;
-        let kept = 1.0 - book.error();
-        let (worth, noise) = if scanned == 0 {
-            (Vec::new(), kept)
+        let book = match &code {
+            Code::Scalar(book) => book.clone(),
+            // Signs are worth the same whatever follows them.
+            Code::Quads => Codebook::new(1, padded)?,
+        };
+        let kept = 1.0 - code.error();
+        // E⟨x, fit⟩ = 1 − error: scaled up to what all the bits give.
+        let unbiased = |error: f64| kept / (1.0 - error);
+        let noise = |error: f64| (kept * (unbiased(error) - 1.0)).max(0.0) as f32;
+        let (worth, missed) = if scanned == 0 {
+            (Vec::new(), kept as f32)
         } else {
             let fit = book.additive(scanned);
-            // E⟨x, fit⟩ = 1 − error: scaled up to what all the bits give.
-            let ratio = kept / (1.0 - fit.error);
-            let worth = fit.weights.iter().map(|w| (w * ratio) as f32).collect();
-            (worth, (kept * (ratio - 1.0)).max(0.0))
+            let worth = fit.weights.iter().map(|w| (w * unbiased(fit.error)) as f32).collect();
+            (worth, noise(fit.error))
         };
-        let fit = book.binary(bits);
-        let ratio = kept / (1.0 - fit.error);
-        let scaled = |weight: Option<&f64>| weight.map_or(0.0, |w| (w * ratio) as f32);
-        let low = if bits > 1 { scaled(fit.weights.last()) } else { 0.0 };
-        let noise_of_fit = (kept * (ratio - 1.0)).max(0.0) as f32;
-        let binary = Binary { sign: scaled(fit.weights.first()), low, noise: noise_of_fit };
-        let table = book.table();
-        Some(Self { dims, deviation, scanned, table, worth, noise: noise as f32, binary, book })
+        let fit = book.binary(book.bits());
+        let scaled = |weight: Option<&f64>| weight.map_or(0.0, |w| (w * unbiased(fit.error)) as f32);
+        let low = if book.bits() > 1 { scaled(fit.weights.last()) } else { 0.0 };
+        let binary = Binary { sign: scaled(fit.weights.first()), low, noise: noise(fit.error) };
+        Some(Self {
+            tables: code.tables(dims.clone()),
+            dims,
+            deviation,
+            scanned,
+            code,
+            worth,
+            noise: missed,
+            binary,
+        })
+    }
+
+    /// Bytes of the low planes.
+    fn low_bytes(&self) -> usize {
+        self.code.low_planes(self.scanned, self.dims.len()).map(|(_, length)| length / 8).sum()
     }
 }
 
@@ -91,7 +111,11 @@ impl Segment {
 pub(crate) struct Quantizer {
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
-    rotation: Structured,
+    pub(crate) rotation: Rotation,
+    /// Rotated dimensions, a multiple of 32.
+    padded: usize,
+    /// What a fit gave each segment of 32 dimensions; empty for even codes.
+    pub(crate) shares: Vec<Share>,
     /// c; empty for none.
     pub(crate) center: Vec<f32>,
     /// c as a file holds it.
@@ -99,8 +123,6 @@ pub(crate) struct Quantizer {
     pub(crate) segments: Vec<Segment>,
     /// S.
     spread: f32,
-    /// Bits of each low plane.
-    pub(crate) spans: Vec<usize>,
     /// What brings w·h nearest to r, on average: see [`shrink`].
     shrink: f32,
 }
@@ -130,32 +152,45 @@ impl Quantizer {
     pub(crate) fn even(metric: Metric, dim: usize, bits: u32, seed: u64, center: Vec<f32>) -> Option<Self> {
         let rotation = Structured::new(dim, seed);
         let padded = rotation.padded();
-        let segments = vec![Segment::new(0..padded, 1.0, bits, 1, padded)?];
-        Some(Self::over(metric, dim, rotation, center, segments))
+        let code = if bits == 2 { Code::Quads } else { Code::Scalar(Codebook::new(bits, padded)?) };
+        let segments = vec![Segment::new(0..padded, 1.0, code, 1, padded)?];
+        Some(Self::over(metric, Rotation::Structured(rotation), center, segments, padded as f64))
+    }
+
+    /// As fitted to data. `None` where a share is of no code.
+    pub(crate) fn fitted(
+        metric: Metric,
+        rotation: Rotation,
+        shares: Vec<Share>,
+        center: Vec<f32>,
+    ) -> Option<Self> {
+        let dim = rotation.dim();
+        let segments = segments(&shares, dim)?;
+        // The last segment may reach beyond the dimensions there are.
+        let lengths = (0..dim).step_by(SEGMENT).map(|first| SEGMENT.min(dim - first));
+        let square =
+            shares.iter().zip(lengths).map(|(s, n)| f64::from(s.deviation).powi(2) * n as f64).sum::<f64>();
+        Some(Self { shares, ..Self::over(metric, rotation, center, segments, square) })
     }
 
     fn over(
         metric: Metric,
-        dim: usize,
-        rotation: Structured,
+        rotation: Rotation,
         center: Vec<f32>,
         segments: Vec<Segment>,
+        square: f64,
     ) -> Self {
-        let spread =
-            segments.iter().map(|s| f64::from(s.deviation).powi(2) * s.dims.len() as f64).sum::<f64>();
-        let planes = segments.iter().map(|s| s.book.bits() - s.scanned).max().unwrap_or(0);
-        let reach = |plane| {
-            let reaching = segments.iter().filter(|s| s.book.bits() - s.scanned > plane);
-            reaching.map(|s| s.dims.len()).sum()
-        };
-        let spans = (0..planes).map(reach).collect();
-        let shrink = shrink(&segments, spread, dim, rotation.padded());
+        let dim = rotation.dim();
         let stored = (!center.is_empty()).then(|| {
             let mut row = Matrix::zeroed(1, dim);
             row.row_mut(0).copy_from_slice(&center);
             row
         });
-        Self { stored, metric, dim, rotation, center, segments, spread: spread.sqrt() as f32, spans, shrink }
+        let padded = dim.next_multiple_of(SEGMENT);
+        let shares = Vec::new();
+        let shrink = shrink(&segments, square, dim, rotation.outputs());
+        let spread = square.sqrt() as f32;
+        Self { metric, dim, rotation, padded, shares, center, stored, segments, spread, shrink }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
@@ -164,7 +199,7 @@ impl Quantizer {
 
     /// Rotated dimensions.
     pub(crate) fn padded(&self) -> usize {
-        self.rotation.padded()
+        self.padded
     }
 
     /// Bits of a row that the scan reads.
@@ -174,7 +209,7 @@ impl Quantizer {
 
     /// Bytes of a row's low planes.
     pub(crate) fn low_bytes(&self) -> usize {
-        self.spans.iter().sum::<usize>() / 8
+        self.segments.iter().map(Segment::low_bytes).sum()
     }
 
     pub(crate) fn scratch(&self) -> Scratch {
@@ -196,35 +231,29 @@ impl Quantizer {
             along = dot(values, &self.center);
         }
         let Scratch { rotated, spare, codes, scan, low } = scratch;
-        self.rotation.apply(simd, values, spare, rotated);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply(simd, values, spare, &mut rotated[..outputs]);
         let square = dot(rotated, rotated);
         let length = square.sqrt();
         let stretch = if length > 0.0 { self.spread / length } else { 0.0 };
         let mut decoded = 0.0;
         for segment in &self.segments {
             let (rotated, codes) = (&rotated[segment.dims.clone()], &mut codes[segment.dims.clone()]);
-            digitise(rotated, stretch / segment.deviation, segment.book.thresholds(), codes);
-            let levels = &mut spare[segment.dims.clone()];
-            let table = segment.book.levels();
-            levels.iter_mut().zip(codes.iter()).for_each(|(level, &code)| *level = table[usize::from(code)]);
-            decoded += segment.deviation * dot(rotated, levels);
+            segment.code.digitise(rotated, stretch / segment.deviation, codes);
         }
-        let mut at = 0;
+        self.levels(codes, spare);
+        for segment in &self.segments {
+            let dims = segment.dims.clone();
+            decoded += segment.deviation * segment.code.unit() * dot(&rotated[dims.clone()], &spare[dims]);
+        }
+        let (mut scanned, mut lows) = (scan.as_mut_slice(), low.as_mut_slice());
         for segment in &self.segments {
             let codes = &codes[segment.dims.clone()];
             for plane in 0..segment.scanned {
-                let bytes = codes.len() / 8;
-                pack(codes, segment.book.bits() - 1 - plane, &mut scan[at..at + bytes]);
-                at += bytes;
+                pack(codes, segment.code.top() - plane, take(&mut scanned, codes.len() / 8));
             }
-        }
-        let mut at = 0;
-        for (plane, &span) in self.spans.iter().enumerate() {
-            for segment in self.segments.iter().filter(|segment| segment.dims.start < span) {
-                let bytes = segment.dims.len() / 8;
-                let shift = segment.book.bits() - 1 - segment.scanned - plane as u32;
-                pack(&codes[segment.dims.clone()], shift, &mut low[at..at + bytes]);
-                at += bytes;
+            for (bit, length) in segment.code.low_planes(segment.scanned, codes.len()) {
+                pack(&codes[..length], bit, take(&mut lows, length / 8));
             }
         }
         let scale = if decoded > 0.0 { square / decoded } else { 0.0 };
@@ -234,25 +263,30 @@ impl Quantizer {
 
     /// Puts a row's codes together, one a byte, from its scan bits and low planes.
     #[inline(always)]
-    pub(crate) fn codes<S: Simd>(&self, simd: S, scan: &[u8], low: &[u8], codes: &mut [u8]) {
+    pub(crate) fn codes<S: Simd>(&self, simd: S, mut scan: &[u8], mut low: &[u8], codes: &mut [u8]) {
         codes.fill(0);
-        let mut at = 0;
         for segment in &self.segments {
             let codes = &mut codes[segment.dims.clone()];
             for plane in 0..segment.scanned {
-                let bytes = codes.len() / 8;
-                simd.planes_expand(&scan[at..at + bytes], segment.book.bits() - 1 - plane, codes);
-                at += bytes;
+                let bits;
+                (bits, scan) = scan.split_at(codes.len() / 8);
+                simd.planes_expand(bits, segment.code.top() - plane, codes);
+            }
+            for (bit, length) in segment.code.low_planes(segment.scanned, codes.len()) {
+                let bits;
+                (bits, low) = low.split_at(length / 8);
+                segment.code.expand(simd, bits, bit, codes);
             }
         }
-        let mut at = 0;
-        for (plane, &span) in self.spans.iter().enumerate() {
-            for segment in self.segments.iter().filter(|segment| segment.dims.start < span) {
-                let bytes = segment.dims.len() / 8;
-                let shift = segment.book.bits() - 1 - segment.scanned - plane as u32;
-                simd.planes_expand(&low[at..at + bytes], shift, &mut codes[segment.dims.clone()]);
-                at += bytes;
-            }
+    }
+
+    /// The levels of codes, in units of their segments.
+    #[inline(always)]
+    fn levels(&self, codes: &[u8], levels: &mut [f32]) {
+        for (dims, table) in self.segments.iter().flat_map(|segment| &segment.tables) {
+            let codes = codes[dims.clone()].iter();
+            let pairs = levels[dims.clone()].iter_mut().zip(codes);
+            pairs.for_each(|(level, &code)| *level = f32::from(table[usize::from(code) % LEVELS]));
         }
     }
 
@@ -261,14 +295,14 @@ impl Quantizer {
     #[inline(always)]
     pub(crate) fn decode<S: Simd>(&self, simd: S, codes: &[u8], scale: f32, out: &mut [f32]) {
         let mut rotated = vec![0.0; self.padded()];
+        self.levels(codes, &mut rotated);
         for segment in &self.segments {
-            let levels = segment.book.levels();
-            for (value, &code) in rotated[segment.dims.clone()].iter_mut().zip(&codes[segment.dims.clone()]) {
-                *value = self.shrink * scale * segment.deviation * levels[usize::from(code)];
-            }
+            let unit = self.shrink * scale * segment.deviation * segment.code.unit();
+            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= unit);
         }
         let mut spare = vec![0.0; self.padded()];
-        self.rotation.apply_inverse(simd, &mut rotated, &mut spare, out);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply_inverse(simd, &mut rotated[..outputs], &mut spare, out);
         out.iter_mut().zip(&self.center).for_each(|(value, center)| *value += center);
     }
 
@@ -285,21 +319,23 @@ impl Quantizer {
             Metric::Cosine => 1.0 - along,
         };
         let (mut rotated, mut spare) = (vec![0.0; self.padded()], vec![0.0; self.padded()]);
-        self.rotation.apply(simd, values, &mut spare, &mut rotated);
+        let outputs = self.rotation.outputs();
+        self.rotation.apply(simd, values, &mut spare, &mut rotated[..outputs]);
         (base, rotated)
     }
 }
 
 /// The s that makes E‖s·w·h − r‖² least, the parts of h that lie outside the rotated vectors left out.
 ///
-/// As long along r as r is, w·h has ‖r‖²·D/(1 − D) across it, D being the mean squared error of the codebooks: right for
-/// unbiased products, too long for the vector itself. Evenly spread across r, (d − 1)/(n − 1) of that is in the d
-/// dimensions that were rotated into n. For d = n, s = 1 − D, and the error is D·‖r‖².
-fn shrink(segments: &[Segment], square_spread: f64, dim: usize, padded: usize) -> f32 {
-    let part = |s: &Segment| f64::from(s.deviation).powi(2) * s.dims.len() as f64 * s.book.error();
-    let error = segments.iter().map(part).sum::<f64>() / square_spread;
-    let across = error / (1.0 - error) * (dim - 1) as f64 / (padded - 1) as f64;
-    (1.0 / (1.0 + across)) as f32
+/// Let codes keep K of the square of what they code: K = 1 − D for even codes, D being the mean squared error of the
+/// codebook. As long along r as r is, w·h has ‖r‖²·(1/K − 1) across it: right for unbiased products, too long for the
+/// vector itself. Evenly spread across r, (d − 1)/(n − 1) of that is in the d dimensions that were rotated into n.
+/// For d = n, s = K, and the error is (1 − K)·‖r‖².
+fn shrink(segments: &[Segment], square: f64, dim: usize, outputs: usize) -> f32 {
+    let part = |s: &Segment| f64::from(s.deviation).powi(2) * s.dims.len() as f64 * (1.0 - s.code.error());
+    let kept = segments.iter().map(part).sum::<f64>() / square;
+    let inside = (dim - 1) as f64 / (outputs.max(2) - 1) as f64;
+    (1.0 / (1.0 + (1.0 / kept - 1.0).max(0.0) * inside)) as f32
 }
 
 /// ⟨a, b⟩ in sixteen sums, in an order that depends only on the length: the same on every level.
@@ -325,19 +361,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums[0] + rest
 }
 
-/// The number of thresholds below each value × `stretch`.
+/// Splits the first `count` bytes off.
 #[inline(always)]
-fn digitise(values: &[f32], stretch: f32, thresholds: &[f32], codes: &mut [u8]) {
-    // Segments are multiples of 32.
-    for (values, codes) in values.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0) {
-        let values = values.map(|value| value * stretch);
-        *codes = [0; 32];
-        for &threshold in thresholds {
-            for (code, &value) in codes.iter_mut().zip(&values) {
-                *code += u8::from(value > threshold);
-            }
-        }
-    }
+fn take<'a>(bytes: &mut &'a mut [u8], count: usize) -> &'a mut [u8] {
+    let (first, rest) = std::mem::take(bytes).split_at_mut(count);
+    *bytes = rest;
+    first
 }
 
 /// Bit `shift` of each code, eight to a byte, the first lowest.

@@ -25,10 +25,11 @@ use std::cmp::Ordering;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, Selection, rows_of};
 use counterpoint_core::select::{Hit, TopK};
-use counterpoint_core::simd::fastscan::{self, QueryTerms, RowTerms, Tile, Weights};
+use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
 use counterpoint_core::simd::{GROUP, Simd, TILE, int8};
 use counterpoint_core::vectors::InputError;
 
+use crate::code::Code;
 use crate::quantizer::Quantizer;
 use crate::store::Codes;
 
@@ -51,6 +52,8 @@ pub(crate) struct Query {
 /// Stage 2: ⟨q', h⟩ ≈ `sign`·(stage-1 sum) + `low`·Σcodes·weights + `rest`.
 struct Second {
     weights: Vec<i8>,
+    /// Bits of each low plane.
+    spans: Vec<usize>,
     sign: f32,
     low: f32,
     rest: f32,
@@ -67,7 +70,8 @@ impl Second {
     #[inline(always)]
     fn new(quantizer: &Quantizer, rotated: &[f32], scan_error: f32) -> Option<Self> {
         let [segment] = quantizer.segments.as_slice() else { return None };
-        let bits = segment.book.bits();
+        let Code::Scalar(book) = &segment.code else { return None };
+        let bits = book.bits();
         if segment.scanned != 1 || bits < 2 {
             return None;
         }
@@ -88,6 +92,7 @@ impl Second {
             low: 2.0 * fit.low * step,
             rest: -fit.low * (f32::from(1_u16 << (bits - 1)) - 1.0) * sum,
             band: SURE * norm(error.into_iter()),
+            spans: vec![rotated.len(); bits as usize - 1],
             weights,
         })
     }
@@ -172,7 +177,6 @@ pub(crate) struct Scratch {
 /// What a thread holds of the groups it is at.
 pub(crate) struct Chunk {
     indices: Vec<usize>,
-    rows: Vec<RowTerms>,
     values: [[f32; GROUP]; TILE],
     scratch: Scratch,
 }
@@ -226,7 +230,7 @@ impl Codes {
         let band = SURE * norm([noise.sqrt() as f32, weights.error].into_iter());
         let second = Second::new(quantizer, &rotated, weights.error);
         for segment in &quantizer.segments {
-            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.book.unit());
+            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.code.unit());
         }
         Ok(Query { base, weights, band, second, exact: int8::Query::new(&rotated) })
     }
@@ -245,10 +249,10 @@ impl Codes {
         fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, scan);
         quantizer.codes(simd, scan, self.low_row(row), codes);
         let mut sum = 0;
-        for segment in &quantizer.segments {
-            let dims = segment.dims.clone();
+        for (dims, table) in quantizer.segments.iter().flat_map(|segment| &segment.tables) {
+            let dims = dims.clone();
             let (high, low) = (&query.exact.high[dims.clone()], &query.exact.low[dims.clone()]);
-            let [high, low] = simd.levels_dots(&codes[dims], &segment.table, high, low);
+            let [high, low] = simd.levels_dots(&codes[dims], table, high, low);
             sum += 256 * i64::from(high) + i64::from(low);
         }
         f64::from(query.exact.step) * sum as f64
@@ -291,7 +295,7 @@ impl Codes {
         if let Some(second) = &query.second
             && scale > 0.0
         {
-            let low = simd.planes_sum(self.low_row(row), &quantizer.spans, &second.weights);
+            let low = simd.planes_sum(self.low_row(row), &second.spans, &second.weights);
             let sign = (candidate.ceiling - offset) / scale - query.band;
             let sum = second.sign * sign + (second.low * low as f32 + second.rest);
             ceiling = ceiling.min(offset + scale * (sum + second.band));
@@ -341,13 +345,7 @@ impl Scan for Staged<'_> {
     }
 
     fn chunk(&self, _: usize) -> Chunk {
-        let empty = RowTerms { scale: [0.0; GROUP], offset: [0.0; GROUP] };
-        Chunk {
-            indices: vec![0; Self::CHUNK],
-            rows: vec![empty; Self::CHUNK],
-            values: [[0.0; GROUP]; TILE],
-            scratch: self.0.scratch(),
-        }
+        Chunk { indices: vec![0; Self::CHUNK], values: [[0.0; GROUP]; TILE], scratch: self.0.scratch() }
     }
 
     fn top(&self, k: usize) -> Shortlist {
@@ -357,9 +355,6 @@ impl Scan for Staged<'_> {
     #[inline(always)]
     fn enter<S: Simd>(&self, _: S, chunk: &mut Chunk, slot: usize, index: usize) {
         chunk.indices[slot] = index;
-        let (scale, offset) = self.0.terms(index);
-        chunk.rows[slot].scale.copy_from_slice(scale);
-        chunk.rows[slot].offset.copy_from_slice(offset);
     }
 
     #[inline(always)]
@@ -376,8 +371,9 @@ impl Scan for Staged<'_> {
         for ((limit, query), &bound) in terms.limit.iter_mut().zip(queries).zip(bounds) {
             *limit = self.0.limit(query, bound);
         }
-        let group = self.0.scan_group(chunk.indices[slot]);
-        simd.fastscan_survivors(group, &chunk.rows[slot], &tile.tile, &terms, &mut chunk.values)
+        let index = chunk.indices[slot];
+        let (group, rows) = (self.0.scan_group(index), self.0.terms(index));
+        simd.fastscan_survivors(group, rows, &tile.tile, &terms, &mut chunk.values)
     }
 
     #[inline(always)]

@@ -3,14 +3,18 @@
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
+use counterpoint_core::rotate::Rotation;
 use counterpoint_core::scan::{Hits, Masks};
+use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::{GROUP, Level, Simd, Work, fastscan, run};
 use counterpoint_core::table::{Store, Table, fill, mean};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 use serde_json::{Map, Value, json};
 
+use crate::fitted::{Fit, SEGMENT, Share, fit, scannable};
 use crate::parameters::{Allocation, Center, Parameters};
 use crate::quantizer::{Constants, Quantizer, Scratch};
 
@@ -103,11 +107,16 @@ impl Codes {
         }
     }
 
-    /// With a quantiser for `dim` dimensions around `center`, or around nothing if that is empty.
-    fn learned(&self, dim: usize, center: Vec<f32>) -> Self {
-        let Parameters { bits, seed, keep, .. } = self.parameters;
-        let quantizer = Quantizer::even(self.metric, dim, bits, seed, center);
-        Self { quantizer, kept: Kept::zeroed(keep, 0, dim), ..Self::unlearned(self.metric, self.parameters) }
+    fn learned(&self, quantizer: Option<Quantizer>) -> Self {
+        let dim = quantizer.as_ref().map_or(0, |quantizer| quantizer.dim);
+        let kept = Kept::zeroed(self.parameters.keep, 0, dim);
+        Self { quantizer, kept, ..Self::unlearned(self.metric, self.parameters) }
+    }
+
+    /// Even codes for `dim` dimensions around `center`, or around nothing if that is empty.
+    fn even(&self, dim: usize, center: Vec<f32>) -> Self {
+        let Parameters { bits, seed, .. } = self.parameters;
+        self.learned(Quantizer::even(self.metric, dim, bits, seed, center))
     }
 
     /// What shapes the index.
@@ -155,9 +164,10 @@ impl Codes {
 
     /// w and a of a group's rows.
     #[inline(always)]
-    pub(crate) fn terms(&self, group: usize) -> (&[f32], &[f32]) {
-        let rows = group * GROUP..(group + 1) * GROUP;
-        (&self.scale.as_slice()[rows.clone()], &self.offset.as_slice()[rows])
+    pub(crate) fn terms(&self, group: usize) -> RowTerms<'_> {
+        let (scale, _) = self.scale.as_slice::<f32>().as_chunks::<GROUP>();
+        let (offset, _) = self.offset.as_slice::<f32>().as_chunks::<GROUP>();
+        RowTerms { scale: &scale[group], offset: &offset[group] }
     }
 
     /// w and a of a row.
@@ -206,6 +216,7 @@ impl Codes {
 
 impl Store for Codes {
     const METHOD: &'static str = "TurboQuant";
+    const EXACT_SCAN: bool = true;
 
     fn metric(&self) -> Metric {
         self.metric
@@ -220,24 +231,39 @@ impl Store for Codes {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: false, reconstruct: true, knobs: &["rerank", "exact_scan"] }
+        // One-bit codes want many candidates.
+        let most = if self.parameters.bits == 1 { 60 } else { 20 };
+        Capabilities {
+            exact: false,
+            reconstruct: true,
+            knobs: vec![Knob::rerank(self.parameters.keep, most)],
+        }
     }
 
     fn blank(&self) -> Self {
         Self::unlearned(self.metric, self.parameters)
     }
 
-    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        let center = match self.parameters.center {
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
+        let Parameters { bits, allocation, seed, center, .. } = self.parameters;
+        let center = match center {
             Center::Mean => mean(rows, self.metric, control)?,
             Center::None => Vec::new(),
         };
-        Ok(self.learned(rows.dim(), center))
+        if allocation == Allocation::Even {
+            return Ok(self.even(rows.dim(), center));
+        }
+        let mean = (!center.is_empty()).then_some(center.as_slice());
+        let fit = fit(rows, self.metric, mean, bits, seed, control)?;
+        let quantizer = fit.and_then(|Fit { rotation, shares }| {
+            Quantizer::fitted(self.metric, Rotation::Dense(rotation), shares, center)
+        });
+        Ok(self.learned(quantizer))
     }
 
     fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
         match self.parameters.allocation {
-            Allocation::Even => Ok(self.learned(rows.dim(), Vec::new())),
+            Allocation::Even => Ok(self.even(rows.dim(), Vec::new())),
             Allocation::Fitted => {
                 Err(AddError::NotFitted { reason: "allocation=\"fitted\" learns where the data varies" })
             }
@@ -312,6 +338,10 @@ impl Store for Codes {
         Ok(())
     }
 
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.kept.rows()
+    }
+
     fn shrink_to_fit(&mut self) {
         for buffer in [&mut self.scan, &mut self.low, &mut self.scale, &mut self.offset] {
             buffer.shrink_to_fit();
@@ -329,6 +359,13 @@ impl Store for Codes {
             .insert("centered".into(), json!(self.quantizer.as_ref().is_some_and(|q| !q.center.is_empty())));
         params.insert("keep".into(), json!(keep.name()));
         params.insert("seed".into(), json!(seed));
+        if let Some(quantizer) = &self.quantizer
+            && !quantizer.shares.is_empty()
+        {
+            quantizer.rotation.write_params(&mut params);
+            let share = |s: &Share| json!([s.bits, s.scanned, s.deviation]);
+            params.insert("shares".into(), quantizer.shares.iter().map(share).collect());
+        }
         params
     }
 
@@ -346,7 +383,10 @@ impl Store for Codes {
             tensor("scale", Dtype::F32, &[groups * GROUP], &self.scale),
             tensor("offset", Dtype::F32, &[groups * GROUP], &self.offset),
         ];
-        tensors.extend(self.quantizer.as_ref().and_then(Quantizer::center_tensor));
+        if let Some(quantizer) = &self.quantizer {
+            tensors.extend(quantizer.center_tensor());
+            tensors.extend(quantizer.rotation.tensor("rotation"));
+        }
         tensors.extend(self.kept.tensor());
         tensors
     }
@@ -363,7 +403,18 @@ impl Store for Codes {
         if let Some(dim) = dim {
             let mean =
                 if centered { Matrix::take(contents, "center", 1, dim)?.row(0).to_vec() } else { Vec::new() };
-            store = store.learned(dim, mean);
+            store = match parameters.allocation {
+                Allocation::Even => store.even(dim, mean),
+                Allocation::Fitted => {
+                    let rotation = Rotation::take(contents, "rotation", dim, &Control::default())?;
+                    if rotation.outputs() != dim || !matches!(rotation, Rotation::Dense(_)) {
+                        let got = rotation.outputs();
+                        return Err(FormatError::content("rotation", "a square matrix", got));
+                    }
+                    let shares = shares(contents, dim)?;
+                    store.learned(Quantizer::fitted(metric, rotation, shares, mean))
+                }
+            };
         }
         store.rows = rows;
         let groups = store.groups();
@@ -393,4 +444,23 @@ impl Store for Codes {
     fn stats(&self) -> Map<String, Value> {
         self.params()
     }
+}
+
+/// Reads what each segment of 32 dimensions has.
+fn shares(contents: &Contents, dim: usize) -> Result<Vec<Share>, FormatError> {
+    let count = dim.div_ceil(SEGMENT);
+    let wrong = |got: &Value| {
+        let expected = format!("bits (0 to 6), scanned bits (up to 3) and deviation of {count} segments");
+        FormatError::content("shares", expected, got.to_string().chars().take(80).collect::<String>())
+    };
+    let value = contents.params().get("shares").unwrap_or(&Value::Null);
+    let list = value.as_array().filter(|list| list.len() == count).ok_or_else(|| wrong(value))?;
+    let share = |value: &Value| {
+        let [bits, scanned, deviation] = value.as_array()?.as_slice() else { return None };
+        let bits = u32::try_from(bits.as_u64()?).ok().filter(|&bits| bits <= 6)?;
+        let scanned = u32::try_from(scanned.as_u64()?).ok().filter(|&scanned| scanned <= scannable(bits))?;
+        let deviation = deviation.as_f64()? as f32;
+        (deviation.is_normal() && deviation > 0.0).then_some(Share { bits, scanned, deviation })
+    };
+    list.iter().map(|value| share(value).ok_or_else(|| wrong(value))).collect()
 }

@@ -221,7 +221,7 @@ fn decoded_vectors_are_as_near_as_published() {
             dot(&difference, &difference) / dot(row, row)
         };
         let mean = sample.data.chunks(dim).enumerate().map(error).sum::<f64>() / n as f64;
-        assert!((0.9 * published..=1.04 * published).contains(&mean), "{bits} bits: {mean}");
+        assert!((0.8 * published..=1.04 * published).contains(&mean), "{bits} bits: {mean}");
     }
 }
 

@@ -1,9 +1,11 @@
 use super::*;
+use crate::file::Document;
 use crate::simd::{Level, Simd, Work, run};
 use crate::synth::{Shape, sample};
+use crate::vectors::Matrix;
 
 /// Rotates one vector; and back, if `inverse`.
-pub(super) struct Apply<'a>(pub(super) &'a Structured, pub(super) &'a [f32], pub(super) bool);
+struct Apply<'a>(&'a Structured, &'a [f32], bool);
 
 impl Work for Apply<'_> {
     type Output = Vec<f32>;
@@ -194,5 +196,157 @@ fn every_coordinate_is_normal_over_seeds() {
             let mean = sum / n as f64;
             assert!((0.8..1.05).contains(&mean), "{name} of {dim}: {mean}");
         }
+    }
+}
+
+/// Maps vectors; and back, if `inverse`.
+struct Map<'a>(&'a Rotation, &'a [f32], bool);
+
+impl Work for Map<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Vec<f32> {
+        let Self(rotation, values, inverse) = self;
+        let mut scratch = vec![f32::NAN; rotation.outputs()];
+        let mut out = vec![f32::NAN; values.len() / rotation.dim() * rotation.outputs()];
+        if inverse {
+            out.resize(rotation.dim(), f32::NAN);
+            rotation.apply_inverse(simd, &mut values.to_vec(), &mut scratch, &mut out);
+        } else {
+            rotation.apply(simd, values, &mut scratch, &mut out);
+        }
+        out
+    }
+}
+
+#[test]
+fn dense_keeps_lengths_and_angles_and_comes_back() {
+    for dim in [1, 2, 3, 15, 16, 17, 63, 64, 65, 100, 200, 256] {
+        let rotation = Rotation::Dense(Dense::random(dim, dim as u64).expect("legal"));
+        let data = normals(2, dim, 5);
+        let (a, b) = data.split_at(dim);
+        let [norm_a, norm_b] = [dot(a, a).sqrt(), dot(b, b).sqrt()];
+        let rotated = run(Level::detect(), Map(&rotation, &data, false));
+        let (x, y) = rotated.split_at(dim);
+        assert!((dot(x, x).sqrt() / norm_a - 1.0).abs() < 1e-5 / 4.0, "{dim}");
+        assert!((dot(x, y) - dot(a, b)).abs() < 1e-5 * norm_a * norm_b, "{dim}");
+        let back = run(Level::detect(), Map(&rotation, x, true));
+        let off: f64 = back.iter().zip(a).map(|(&x, &y)| f64::from(x - y).powi(2)).sum();
+        assert!(off.sqrt() < 1e-5 * norm_a, "{dim}: {off}");
+    }
+}
+
+/// A projection of 700 dimensions (more than are taken at once) to 130 (two panels and a bit).
+fn projection() -> Dense {
+    let rotation = Dense::random(700, 3).expect("legal");
+    let mut rows = Matrix::zeroed(130, 700);
+    (0..130).for_each(|row| rows.copy_row(row, rotation.rows(), 5 * row));
+    Dense::new(rows).expect("orthonormal")
+}
+
+#[test]
+fn dense_gives_the_same_bytes_on_every_level_and_whatever_is_beside() {
+    let dense = projection();
+    let exact: Vec<Vec<f32>> = (0..130).map(|row| dense.rows().row(row).to_vec()).collect();
+    let data = normals(67, 700, 4);
+    let rotation = Rotation::Dense(dense);
+    let want: Vec<f32> =
+        data.chunks(700).flat_map(|row| run(Level::SCALAR, Map(&rotation, row, false))).collect();
+    for (values, row) in want.chunks(130).zip(data.chunks(700)) {
+        for (&value, axis) in values.iter().zip(&exact) {
+            assert!((f64::from(value) - dot(row, axis)).abs() < 1e-4, "{value}");
+        }
+    }
+    for level in Level::available() {
+        for count in [0, 1, 2, 5, 6, 7, 64, 67] {
+            let got = run(level, Map(&rotation, &data[..count * 700], false));
+            assert_eq!(got, want[..count * 130], "{count} at {}", level.name());
+        }
+        let back = run(level, Map(&rotation, &want[..130], true));
+        assert_eq!(back, run(Level::SCALAR, Map(&rotation, &want[..130], true)), "{}", level.name());
+    }
+}
+
+/// Haar's measure: what a fixed vector is sent to is uniform on the sphere, and either orientation is as likely.
+#[test]
+fn random_rotations_are_uniform() {
+    let dim = 12;
+    let mut firsts: Vec<Vec<f64>> = vec![Vec::new(); dim * dim];
+    let mut traces = 0.0;
+    for seed in 0..1500 {
+        let rotation = Dense::random(dim, seed).expect("legal");
+        for r in 0..dim {
+            for c in 0..dim {
+                firsts[r * dim + c].push(f64::from(rotation.rows().row(r)[c]));
+            }
+            traces += f64::from(rotation.rows().row(r)[r]);
+        }
+    }
+    // Without the signs the diagonal would lean to one side.
+    assert!((traces / 1500.0).abs() < 0.12, "{traces}");
+    for (at, values) in firsts.iter().enumerate() {
+        let moment = |power| values.iter().map(|v| v.powi(power)).sum::<f64>() / values.len() as f64;
+        let n = dim as f64;
+        assert!(moment(1).abs() < 4.5 / (n * 1500.0).sqrt(), "entry {at}: mean {}", moment(1));
+        assert!((moment(2) * n - 1.0).abs() < 0.16, "entry {at}: variance {}", moment(2));
+        // Of a coordinate of the sphere: 3 / (n (n + 2)).
+        assert!((moment(4) * n * (n + 2.0) / 3.0 - 1.0).abs() < 0.5, "entry {at}: {}", moment(4));
+    }
+}
+
+#[test]
+fn what_is_not_orthonormal_is_refused() {
+    let refused = |rows: Matrix<f32>| Dense::new(rows).err();
+    assert_eq!(refused(Matrix::zeroed(0, 3)), Some(NotOrthonormal::Rows { dim: 3, got: 0 }));
+    assert_eq!(refused(Matrix::zeroed(4, 3)), Some(NotOrthonormal::Rows { dim: 3, got: 4 }));
+    assert_eq!(refused(Matrix::zeroed(1, 3)), Some(NotOrthonormal::Length { row: 0, length: 0.0 }));
+    assert_eq!(Dense::random(0, 1).err(), Some(NotOrthonormal::Rows { dim: 0, got: 0 }));
+    let mut rows = Matrix::zeroed(2, 3);
+    rows.row_mut(0)[0] = 1.0;
+    rows.row_mut(1)[2] = f32::NAN;
+    assert!(matches!(refused(rows), Some(NotOrthonormal::Length { row: 1, .. })));
+}
+
+#[test]
+fn files_give_back_what_they_took() {
+    let control = Control::default();
+    for rotation in [
+        Rotation::Structured(Structured::new(700, u64::MAX)),
+        Rotation::Dense(Dense::random(100, 8).expect("legal")),
+        Rotation::Dense(projection()),
+    ] {
+        let mut params = serde_json::Map::new();
+        rotation.write_params(&mut params);
+        let tensors = rotation.tensor("rotation").into_iter().collect();
+        let bytes = Document { method: "test", params, tensors }.to_bytes(&control).expect("written");
+        let mut contents = Contents::from_bytes(&bytes, &control).expect("read");
+        let read = Rotation::take(&mut contents, "rotation", rotation.dim(), &control).expect("taken");
+        contents.finish().expect("all taken");
+        let data = normals(3, rotation.dim(), 2);
+        let [want, got] = [&rotation, &read].map(|r| run(Level::detect(), Map(r, &data, false)));
+        assert_eq!(got, want);
+        for wrong in [0, 65_537] {
+            let mut contents = Contents::from_bytes(&bytes, &control).expect("read");
+            assert!(Rotation::take(&mut contents, "rotation", wrong, &control).is_err());
+        }
+    }
+    // Of another length, with a NaN, more outputs than inputs, without a kind, of an unknown one.
+    let mut long = Matrix::<f32>::zeroed(2, 3);
+    (0..2).for_each(|row| long.row_mut(row)[row] = 2.0);
+    let mut nan = Matrix::<f32>::zeroed(2, 3);
+    (0..2).for_each(|row| nan.row_mut(row)[row] = f32::NAN);
+    for (matrix, kind, outputs) in
+        [(&long, "dense", 2), (&nan, "dense", 2), (&long, "dense", 4), (&long, "", 2), (&long, "other", 2)]
+    {
+        let mut params = serde_json::Map::new();
+        if !kind.is_empty() {
+            params.insert("rotation".into(), kind.into());
+        }
+        params.insert("rotation_outputs".into(), outputs.into());
+        let document = Document { method: "test", params, tensors: vec![matrix.tensor("rotation")] };
+        let bytes = document.to_bytes(&control).expect("written");
+        let mut contents = Contents::from_bytes(&bytes, &control).expect("read");
+        assert!(Rotation::take(&mut contents, "rotation", 3, &control).is_err(), "{kind} {outputs}");
     }
 }

@@ -12,6 +12,7 @@
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
+//! | [`product`] | products of a matrix: vectors × 64 outputs | bit-exact |
 //!
 //! Each family is a folder: `mod.rs` (layouts, the argument for ranges), `scalar.rs` (the reference twin and
 //! the fallback), `avx2.rs`, `avx512.rs`, `neon.rs`.
@@ -26,6 +27,7 @@ pub mod hadamard;
 pub mod int8;
 mod level;
 pub mod planes;
+pub mod product;
 
 pub use level::{Level, LevelError};
 
@@ -114,6 +116,13 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// If their number is no power of two, or below [`hadamard::SHORTEST`].
     fn hadamard(self, values: &mut [f32]);
 
+    /// Adds to `sums[i][c]` the inner product of vector i and column c of `panel` (depth-major, 64 columns), for the
+    /// vectors there are. The same bytes on every level, whatever the other vectors.
+    ///
+    /// # Panics
+    /// If panel and vectors differ in depth.
+    fn add_products(self, panel: &[f32], vectors: product::Vectors<'_>, sums: &mut product::Sums);
+
     /// Rows of `group` that pass for each query of `tile`: bit `r` of entry `i` is set iff not
     /// `scale[r] * (alpha[i] * dot(i, r) + beta[i]) + bias[r] * gamma[i] - offset[r] < limit[i]`,
     /// where `dot` is the exact integer sum of code × query.
@@ -150,7 +159,7 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     fn fastscan_survivors(
         self,
         group: &[u8],
-        rows: &fastscan::RowTerms,
+        rows: fastscan::RowTerms<'_>,
         tile: &fastscan::Tile,
         terms: &fastscan::QueryTerms,
         values: &mut [[f32; GROUP]; TILE],
@@ -230,6 +239,23 @@ macro_rules! token {
             }
 
             #[inline(always)]
+            fn add_products(self, panel: &[f32], vectors: product::Vectors<'_>, sums: &mut product::Sums) {
+                let view = product::View::checked(panel, vectors);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View` and `Vectors`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match vectors.count() {
+                        1 => product::$module::add::<1>(view, sums),
+                        2 => product::$module::add::<2>(view, sums),
+                        3 => product::$module::add::<3>(view, sums),
+                        4 => product::$module::add::<4>(view, sums),
+                        5 => product::$module::add::<5>(view, sums),
+                        _ => product::$module::add::<6>(view, sums),
+                    }
+                }
+            }
+
+            #[inline(always)]
             fn int8_survivors(
                 self,
                 group: int8::Group<'_>,
@@ -282,7 +308,7 @@ macro_rules! token {
             fn fastscan_survivors(
                 self,
                 group: &[u8],
-                rows: &fastscan::RowTerms,
+                rows: fastscan::RowTerms<'_>,
                 tile: &fastscan::Tile,
                 terms: &fastscan::QueryTerms,
                 values: &mut [[f32; GROUP]; TILE],

@@ -3,7 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{InputError, Matrix};
+use super::{InputError, Matrix, RowSource};
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
 use crate::simd::Simd;
@@ -136,6 +136,15 @@ impl Kept {
         }
     }
 
+    /// The kept vectors as rows; `None` where nothing is kept.
+    pub fn rows(&self) -> Option<&dyn RowSource> {
+        match self {
+            Kept::None => None,
+            Kept::F16(matrix) => Some(matrix),
+            Kept::F32(matrix) => Some(matrix),
+        }
+    }
+
     /// The exact distance of a prepared and padded query ([`super::padded`]) to row `row`; `None` where nothing
     /// is kept. `scratch` has the query's length.
     ///
@@ -167,8 +176,8 @@ impl Kept {
     pub fn read(&self, row: usize, out: &mut [f32]) -> bool {
         match self {
             Kept::None => return false,
-            Kept::F16(matrix) => matrix.row(row).convert_to_f32_slice(out),
-            Kept::F32(matrix) => out.copy_from_slice(matrix.row(row)),
+            Kept::F16(matrix) => RowSource::read(matrix, row, out),
+            Kept::F32(matrix) => RowSource::read(matrix, row, out),
         }
         true
     }

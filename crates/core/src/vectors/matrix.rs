@@ -1,10 +1,14 @@
 //! Aligned, padded, row-major storage.
 
 use bytemuck::Pod;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use crate::buffer::Buffer;
 use crate::file::{Contents, Dtype, FormatError, TensorView};
 use crate::threads::Control;
+
+use super::RowSource;
 
 /// What a matrix may hold.
 pub trait Element: Pod {
@@ -21,7 +25,7 @@ impl Element for f32 {
     }
 }
 
-impl Element for half::f16 {
+impl Element for f16 {
     const DTYPE: Dtype = Dtype::F16;
     fn is_legal(self) -> bool {
         self.is_finite()
@@ -169,5 +173,29 @@ impl<T: Element> Matrix<T> {
             }
         }
         Ok(())
+    }
+}
+
+impl RowSource for Matrix<f32> {
+    fn len(&self) -> usize {
+        self.rows
+    }
+    fn dim(&self) -> usize {
+        self.dim
+    }
+    fn read(&self, row: usize, out: &mut [f32]) {
+        out.copy_from_slice(self.row(row));
+    }
+}
+
+impl RowSource for Matrix<f16> {
+    fn len(&self) -> usize {
+        self.rows
+    }
+    fn dim(&self) -> usize {
+        self.dim
+    }
+    fn read(&self, row: usize, out: &mut [f32]) {
+        self.row(row).convert_to_f32_slice(out);
     }
 }

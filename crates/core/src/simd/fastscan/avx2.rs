@@ -14,7 +14,7 @@ const AT_ONCE: usize = 3;
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn survivors<const NQ: usize>(
     view: View<'_>,
-    rows: &RowTerms,
+    rows: RowTerms<'_>,
     terms: &QueryTerms,
     values: &mut [[f32; GROUP]; TILE],
 ) -> [u64; TILE] {
@@ -37,7 +37,7 @@ pub(crate) unsafe fn survivors<const NQ: usize>(
     masks
 }
 
-type Args<'a> = (View<'a>, &'a RowTerms, &'a QueryTerms, usize, usize);
+type Args<'a> = (View<'a>, RowTerms<'a>, &'a QueryTerms, usize, usize);
 
 /// Half a group (bytes 32·half.. of each line) against N of the tile's NQ queries.
 ///

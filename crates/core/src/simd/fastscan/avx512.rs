@@ -14,7 +14,7 @@ const FLUSH: usize = 2;
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(crate) unsafe fn survivors<const NQ: usize>(
     view: View<'_>,
-    rows: &RowTerms,
+    rows: RowTerms<'_>,
     terms: &QueryTerms,
     values: &mut [[f32; GROUP]; TILE],
 ) -> [u64; TILE] {

@@ -76,13 +76,19 @@ pub fn write_row(group: &mut [u8], r: usize, bits: &[u8]) {
 #[inline(always)]
 pub fn read_row(group: &[u8], r: usize, bits: &mut [u8]) {
     assert!(r < GROUP);
-    for (triple, bits) in group.chunks_exact(TRIPLE).zip(bits.chunks_mut(3)) {
-        let mut word = 0;
-        for line in 0..3 {
-            let byte = u32::from(triple[line * GROUP + lane(r)]);
-            word |= (byte & 63) << (6 * line) | (byte >> 6) << (18 + 2 * line);
-        }
-        bits.iter_mut().zip(word.to_le_bytes()).for_each(|(to, from)| *to = from);
+    let at = lane(r);
+    let word = |triple: &[u8; TRIPLE]| {
+        let [a, b, c] = [triple[at], triple[GROUP + at], triple[2 * GROUP + at]].map(u32::from);
+        let fields = (a & 63) | (b & 63) << 6 | (c & 63) << 12;
+        (fields | (a >> 6) << 18 | (b >> 6) << 20 | (c >> 6) << 22).to_le_bytes()
+    };
+    let (triples, _) = group.as_chunks::<TRIPLE>();
+    let (whole, rest) = bits.as_chunks_mut::<3>();
+    for (triple, [x, y, z]) in triples.iter().zip(whole.iter_mut()) {
+        [*x, *y, *z, _] = word(triple);
+    }
+    if let Some(triple) = triples.get(whole.len()) {
+        rest.iter_mut().zip(word(triple)).for_each(|(to, from)| *to = from);
     }
 }
 
@@ -98,12 +104,12 @@ pub fn copy_row(to: &mut [u8], to_row: usize, from: &[u8], from_row: usize) {
 }
 
 /// What a row's agreement becomes part of: the terms of 64 rows.
-#[derive(Clone)]
-pub struct RowTerms {
+#[derive(Clone, Copy)]
+pub struct RowTerms<'a> {
     /// Multiplies the query's value.
-    pub scale: [f32; GROUP],
+    pub scale: &'a [f32; GROUP],
     /// Added.
-    pub offset: [f32; GROUP],
+    pub offset: &'a [f32; GROUP],
 }
 
 /// The terms of a tile's queries; see [`crate::simd::Simd::fastscan_survivors`].

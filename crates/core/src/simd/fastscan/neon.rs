@@ -12,7 +12,7 @@ use crate::simd::{GROUP, TILE};
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn survivors<const NQ: usize>(
     view: View<'_>,
-    rows: &RowTerms,
+    rows: RowTerms<'_>,
     terms: &QueryTerms,
     values: &mut [[f32; GROUP]; TILE],
 ) -> [u64; TILE] {

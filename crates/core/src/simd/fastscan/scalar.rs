@@ -6,7 +6,7 @@ use crate::simd::{GROUP, TILE};
 /// As the kernels, one row after the other.
 pub(crate) fn survivors<const NQ: usize>(
     view: View<'_>,
-    rows: &RowTerms,
+    rows: RowTerms<'_>,
     terms: &QueryTerms,
     values: &mut [[f32; GROUP]; TILE],
 ) -> [u64; TILE] {

@@ -67,10 +67,10 @@ impl Work for Survivors<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let tile = Tile::new(S::TABLES, self.1.iter());
-        let rows = RowTerms { scale: [1.0; GROUP], offset: [0.0; GROUP] };
+        let rows = RowTerms { scale: &[1.0; GROUP], offset: &[0.0; GROUP] };
         let terms = QueryTerms { alpha: [1.0; TILE], ..QueryTerms::default() };
         let mut values = [[0.0; GROUP]; TILE];
-        let masks = simd.fastscan_survivors(self.0, &rows, &tile, &terms, &mut values);
+        let masks = simd.fastscan_survivors(self.0, rows, &tile, &terms, &mut values);
         (masks, values)
     }
 }

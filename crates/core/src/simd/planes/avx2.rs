@@ -82,10 +82,10 @@ unsafe fn up_to_7(view: SumView<'_>) -> i32 {
 unsafe fn segment_sum<const A: usize>(view: SumView<'_>, start: usize, end: usize) -> i32 {
     let ones = _mm256_set1_epi16(1);
     let mut acc = _mm256_setzero_si256();
-    // SAFETY: plane p < A has bits up to `end` from byte `offsets[p]` on (Checks 2 and 4), and as many weights exist
+    // SAFETY: plane p < A has bits up to `end` where `starts` says (Checks 2 and 4), and as many weights exist
     // (Check 2). A block reads BLOCK = 32 bits and weights from j ≤ end − 32 on, all being multiples of 32.
     unsafe {
-        let planes: [*const u8; A] = std::array::from_fn(|p| view.planes.as_ptr().add(view.offsets[p]));
+        let planes = view.starts::<A>();
         for j in (start..end).step_by(BLOCK) {
             let mut row = _mm256_setzero_si256();
             for plane in planes {
@@ -111,6 +111,9 @@ pub(crate) unsafe fn expand(view: ExpandView<'_>) {
     for (codes, &word) in blocks.iter_mut().zip(words) {
         // SAFETY: BLOCK = 32 bytes.
         unsafe { or_into(codes, u32::from_le_bytes(word), value) };
+    }
+    if rest.is_empty() {
+        return;
     }
     // The bits of an incomplete block: a whole word, or what is left of one.
     let mut word = [0; BLOCK / 8];

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{DotsView, ExpandView, SumView};
+use super::{DotsView, ExpandView, STEP, SumView};
 
 /// Dimensions of a register.
 const BLOCK: usize = 64;
@@ -47,11 +47,11 @@ pub(crate) unsafe fn sum(view: SumView<'_>) -> i32 {
 unsafe fn segment_sum<const A: usize>(view: SumView<'_>, start: usize, end: usize) -> i32 {
     let mut acc = _mm512_setzero_si512();
     let mut j = start;
-    // SAFETY: plane p < A has bits up to `end` from byte `offsets[p]` on (Checks 2 and 4), and as many weights exist
+    // SAFETY: plane p < A has bits up to `end` where `starts` says (Checks 2 and 4), and as many weights exist
     // (Check 2). A block reads BLOCK = 64 bits and weights from j ≤ end − 64 on; the last one, of which `end` being
     // a multiple of 32 leaves just that many, 32.
     unsafe {
-        let planes: [*const u8; A] = std::array::from_fn(|p| view.planes.as_ptr().add(view.offsets[p]));
+        let planes = view.starts::<A>();
         let weights = view.weights.as_ptr();
         while j + BLOCK <= end {
             let masks = planes.map(|plane| plane.add(j / 8).cast::<u64>().read_unaligned());
@@ -85,18 +85,38 @@ fn values<const A: usize>(masks: [u64; A]) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) unsafe fn expand(view: ExpandView<'_>) {
     let value = _mm512_set1_epi8(view.value.cast_signed());
-    for (codes, bytes) in view.codes.chunks_mut(BLOCK).zip(view.bits.chunks(BLOCK / 8)) {
-        let mut bits = [0; BLOCK / 8];
-        match bytes.try_into() {
-            Ok(whole) => bits = whole,
-            Err(_) => bits.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from),
-        }
-        let lanes = u64::MAX >> (BLOCK - codes.len());
-        // SAFETY: `codes` has 1 to BLOCK bytes, and only as many lanes are read and written.
+    let (words, _) = view.bits.as_chunks::<{ BLOCK / 8 }>();
+    let (blocks, rest) = view.codes.as_chunks_mut::<BLOCK>();
+    let mut bits = view.bits.get(blocks.len() * (BLOCK / 8)..).unwrap_or_default();
+    for (codes, &word) in blocks.iter_mut().zip(words) {
+        let codes = codes.as_mut_ptr().cast();
+        // SAFETY: BLOCK = 64 bytes. (Not masked: the next plane's load would wait for a masked store.)
         unsafe {
-            let old = _mm512_maskz_loadu_epi8(lanes, codes.as_ptr().cast());
-            let new = _mm512_or_si512(old, _mm512_maskz_mov_epi8(u64::from_le_bytes(bits), value));
-            _mm512_mask_storeu_epi8(codes.as_mut_ptr().cast(), lanes, new);
+            let new = _mm512_maskz_mov_epi8(u64::from_le_bytes(word), value);
+            _mm512_storeu_si512(codes, _mm512_or_si512(_mm512_loadu_si512(codes), new));
+        }
+    }
+    let (half, rest) = rest.split_at_mut(rest.len() / STEP * STEP);
+    if half.len() == STEP
+        && let Some((&word, after)) = bits.split_first_chunk()
+    {
+        bits = after;
+        let codes = half.as_mut_ptr().cast();
+        // SAFETY: STEP = 32 bytes.
+        unsafe {
+            let new = _mm512_maskz_mov_epi8(u32::from_le_bytes(word).into(), value);
+            let new = _mm512_castsi512_si256(new);
+            _mm256_storeu_si256(codes, _mm256_or_si256(_mm256_loadu_si256(codes), new));
+        }
+    }
+    if !rest.is_empty() {
+        let word = bits.iter().take(STEP / 8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let lanes = (1 << rest.len()) - 1;
+        // SAFETY: only the lanes of `rest`, below STEP of them, are read and written.
+        unsafe {
+            let old = _mm512_maskz_loadu_epi8(lanes, rest.as_ptr().cast());
+            let new = _mm512_or_si512(old, _mm512_maskz_mov_epi8(word, value));
+            _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), lanes, new);
         }
     }
 }

@@ -40,14 +40,12 @@ pub fn row_bytes(spans: &[usize]) -> usize {
 /// What `sum` reads, with its lengths checked.
 #[derive(Clone, Copy)]
 pub(super) struct SumView<'a> {
-    /// The planes, the first at `offsets[0]`.
+    /// `row_bytes(spans)` bytes.
     pub(super) planes: &'a [u8],
     /// At most MAX_PLANES, multiples of STEP, non-increasing.
     pub(super) spans: &'a [usize],
     /// At least `spans[0]`.
     pub(super) weights: &'a [i8],
-    /// Plane p is bytes `offsets[p]..offsets[p] + spans[p] / 8`.
-    pub(super) offsets: [usize; MAX_PLANES],
 }
 
 /// Dimensions that the first `active` planes reach and no other does.
@@ -66,15 +64,15 @@ impl<'a> SumView<'a> {
     pub(super) fn checked(planes: &'a [u8], spans: &'a [usize], weights: &'a [i8]) -> Self {
         assert!(spans.len() <= MAX_PLANES, "more than {MAX_PLANES} planes"); // Check 1
         let mut longest = weights.len().min(MAX_DIM);
-        let (mut offsets, mut bytes) = ([0; MAX_PLANES], 0);
-        for (offset, &span) in offsets.iter_mut().zip(spans) {
+        let mut bytes = 0;
+        for &span in spans {
             assert!(span <= longest, "a span above the one before, the weights or {MAX_DIM}"); // Check 2
             assert!(span % STEP == 0, "a span that is no multiple of {STEP}"); // Check 3
-            (*offset, longest) = (bytes, span);
+            longest = span;
             bytes += span / 8;
         }
         assert_eq!(planes.len(), bytes, "planes and spans of different lengths"); // Check 4
-        Self { planes, spans, weights, offsets }
+        Self { planes, spans, weights }
     }
 
     /// The segments that are not empty, first dimensions first.
@@ -89,14 +87,30 @@ impl<'a> SumView<'a> {
         })
     }
 
+    /// Where each of the first A planes begins.
+    ///
+    /// # Safety
+    /// A ≤ `spans.len()`.
+    #[inline(always)]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    pub(super) unsafe fn starts<const A: usize>(self) -> [*const u8; A] {
+        let mut next = self.planes.as_ptr();
+        std::array::from_fn(|p| {
+            let start = next;
+            // SAFETY: p < A ≤ `spans.len()`; the spans' bytes are those of `planes` (Check 4).
+            next = unsafe { next.add(self.spans.get_unchecked(p) / 8) };
+            start
+        })
+    }
+
     /// The first plane and the others. `None` if there are none.
     #[inline(always)]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn split_first(self) -> Option<(Self, Self)> {
-        let (spans, offsets) = (self.spans, self.offsets);
-        let first = Self { spans: spans.get(..1)?, ..self };
-        let mut rest = Self { spans: &spans[1..], ..self };
-        rest.offsets[..MAX_PLANES - 1].copy_from_slice(&offsets[1..]);
+        let (&span, rest) = self.spans.split_first()?;
+        let (first, planes) = self.planes.split_at_checked(span / 8)?;
+        let first = Self { planes: first, spans: &self.spans[..1], ..self };
+        let rest = Self { planes, spans: rest, ..self };
         Some((first, rest))
     }
 }

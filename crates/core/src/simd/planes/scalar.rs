@@ -3,10 +3,12 @@
 use super::{DotsView, ExpandView, LEVELS, SumView};
 
 pub(crate) fn sum(view: SumView<'_>) -> i32 {
-    let mut total = 0;
-    for (p, (&offset, &span)) in view.offsets.iter().zip(view.spans).enumerate() {
+    let (mut total, mut rest) = (0, view.planes);
+    for (p, &span) in view.spans.iter().enumerate() {
+        let (plane, after) = rest.split_at(span / 8);
+        rest = after;
         let mut sum = 0;
-        for (byte, weights) in view.planes[offset..][..span / 8].iter().zip(view.weights.as_chunks::<8>().0) {
+        for (byte, weights) in plane.iter().zip(view.weights.as_chunks::<8>().0) {
             for (k, &weight) in weights.iter().enumerate() {
                 sum += i32::from(weight) * i32::from(byte >> k & 1);
             }
