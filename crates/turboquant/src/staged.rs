@@ -35,6 +35,8 @@ use crate::store::Codes;
 
 /// Deviations that a ceiling is above the estimate: beyond it lie one in 740.
 const SURE: f32 = 3.0;
+/// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
+const SURE_FITTED: f32 = 3.5;
 /// Fewest candidates that wait before some are scored.
 const WAIT: usize = 128;
 
@@ -227,7 +229,8 @@ impl Codes {
             noise += f64::from(segment.noise) * f64::from(norm(part.iter().copied())).powi(2);
         }
         let weights = Weights::new(&scan);
-        let band = SURE * norm([noise.sqrt() as f32, weights.error].into_iter());
+        let sure = if quantizer.shares.is_empty() { SURE } else { SURE_FITTED };
+        let band = sure * norm([noise.sqrt() as f32, weights.error].into_iter());
         let second = Second::new(quantizer, &rotated, weights.error);
         for segment in &quantizer.segments {
             rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.code.unit());
