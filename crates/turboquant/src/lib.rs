@@ -27,6 +27,7 @@
 mod code;
 pub mod codebook;
 mod density;
+mod full;
 mod parameters;
 mod quantizer;
 mod search;
