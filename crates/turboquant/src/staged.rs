@@ -232,10 +232,13 @@ impl Codes {
         let sure = if quantizer.shares.is_empty() { SURE } else { SURE_FITTED };
         let band = sure * norm([noise.sqrt() as f32, weights.error].into_iter());
         let second = Second::new(quantizer, &rotated, weights.error);
+        // Dimensions without bits have no levels.
+        let mut exact = vec![0.0; rotated.len()];
         for segment in &quantizer.segments {
-            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.code.unit());
+            let (to, from) = (&mut exact[segment.dims.clone()], &rotated[segment.dims.clone()]);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * segment.code.unit());
         }
-        Ok(Query { base, weights, band, second, exact: int8::Query::new(&rotated) })
+        Ok(Query { base, weights, band, second, exact: int8::Query::new(&exact) })
     }
 
     /// Puts a row's codes together, in `scratch`.
