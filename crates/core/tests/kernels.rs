@@ -4,13 +4,14 @@
 //! `COUNTERPOINT_SIMD` that cannot run here is a failure.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
+#[path = "kernels/fastscan.rs"]
+mod fastscan;
 #[path = "kernels/linear.rs"]
 mod linear;
-
-use std::process::ExitCode;
-
 #[path = "kernels/planes.rs"]
 mod planes;
+
+use std::process::ExitCode;
 
 use counterpoint_core::simd::{self, GROUP, Level, Simd, TILE, Work, f32, int8};
 
@@ -456,6 +457,9 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("fastscan sums", fastscan::sums),
+            ("fastscan full", fastscan::extremes),
+            ("fastscan NaN", fastscan::unordered),
         ] {
             let mut tally = Tally::default();
             let start = std::time::Instant::now();

@@ -28,6 +28,7 @@ mod code;
 pub mod codebook;
 mod density;
 mod fitted;
+mod full;
 mod parameters;
 mod quantizer;
 mod search;

@@ -35,6 +35,8 @@ use crate::store::Codes;
 
 /// Deviations that a ceiling is above the estimate: beyond it lie one in 740.
 const SURE: f32 = 3.0;
+/// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
+const SURE_FITTED: f32 = 3.5;
 /// Fewest candidates that wait before some are scored.
 const WAIT: usize = 128;
 
@@ -46,7 +48,7 @@ pub(crate) struct Query {
     /// What a ceiling adds to a stage-1 sum.
     band: f32,
     second: Option<Second>,
-    exact: int8::Query,
+    pub(crate) exact: int8::Query,
 }
 
 /// Stage 2: ⟨q', h⟩ ≈ `sign`·(stage-1 sum) + `low`·Σcodes·weights + `rest`.
@@ -171,7 +173,7 @@ impl Shortlist {
 /// Room for one row's code.
 pub(crate) struct Scratch {
     scan: Vec<u8>,
-    codes: Vec<u8>,
+    pub(crate) codes: Vec<u8>,
 }
 
 /// What a thread holds of the groups it is at.
@@ -227,12 +229,24 @@ impl Codes {
             noise += f64::from(segment.noise) * f64::from(norm(part.iter().copied())).powi(2);
         }
         let weights = Weights::new(&scan);
-        let band = SURE * norm([noise.sqrt() as f32, weights.error].into_iter());
+        let sure = if quantizer.shares.is_empty() { SURE } else { SURE_FITTED };
+        let band = sure * norm([noise.sqrt() as f32, weights.error].into_iter());
         let second = Second::new(quantizer, &rotated, weights.error);
+        // Dimensions without bits have no levels.
+        let mut exact = vec![0.0; rotated.len()];
         for segment in &quantizer.segments {
-            rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= segment.code.unit());
+            let (to, from) = (&mut exact[segment.dims.clone()], &rotated[segment.dims.clone()]);
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from * segment.code.unit());
         }
-        Ok(Query { base, weights, band, second, exact: int8::Query::new(&rotated) })
+        Ok(Query { base, weights, band, second, exact: int8::Query::new(&exact) })
+    }
+
+    /// Puts a row's codes together, in `scratch`.
+    #[inline(always)]
+    pub(crate) fn unpack<S: Simd>(&self, simd: S, quantizer: &Quantizer, row: usize, scratch: &mut Scratch) {
+        let Scratch { scan, codes } = scratch;
+        fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, scan);
+        quantizer.codes(simd, scan, self.low_row(row), codes);
     }
 
     /// ⟨q', h⟩ of a row, from all its bits.
@@ -245,9 +259,8 @@ impl Codes {
         row: usize,
         scratch: &mut Scratch,
     ) -> f64 {
-        let Scratch { scan, codes } = scratch;
-        fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, scan);
-        quantizer.codes(simd, scan, self.low_row(row), codes);
+        self.unpack(simd, quantizer, row, scratch);
+        let codes = &scratch.codes;
         let mut sum = 0;
         for (dims, table) in quantizer.segments.iter().flat_map(|segment| &segment.tables) {
             let dims = dims.clone();
@@ -256,6 +269,14 @@ impl Codes {
             sum += 256 * i64::from(high) + i64::from(low);
         }
         f64::from(query.exact.step) * sum as f64
+    }
+
+    /// The distance of a row for which ⟨q', h⟩ is `sum`.
+    #[inline(always)]
+    pub(crate) fn distance(&self, query: &Query, row: usize, sum: f64) -> f32 {
+        let (scale, offset) = self.constants(row);
+        let similarity = f64::from(offset) + f64::from(scale) * sum;
+        self.metric.clamp((query.base - self.omega() * similarity) as f32)
     }
 
     /// The distance of a row by all its bits.
@@ -268,10 +289,7 @@ impl Codes {
         scratch: &mut Scratch,
     ) -> f32 {
         let Some(quantizer) = self.quantizer() else { return f32::INFINITY };
-        let (scale, offset) = self.constants(row);
-        let similarity =
-            f64::from(offset) + f64::from(scale) * self.sum(simd, quantizer, query, row, scratch);
-        self.metric.clamp((query.base - self.omega() * similarity) as f32)
+        self.distance(query, row, self.sum(simd, quantizer, query, row, scratch))
     }
 
     /// Offers a candidate to `best`, unless one of its ceilings is below the bar.
