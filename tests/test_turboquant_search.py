@@ -113,14 +113,12 @@ def test_a_search_in_stages_finds_what_all_bits_find(
             agreed += len(ids)
             mine.extend(staged.distances[q, here].tolist())
             theirs.extend(full.distances[q, there].tolist())
-        # Where bits are fitted, what the scan leaves out varies more than its ceilings know.
-        share = 0.999 if allocation == "even" else 0.996
-        assert agreed >= share * staged.ids.size
+        assert agreed >= 0.999 * staged.ids.size
         farther = np.array(mine) - np.array(theirs)
         slack = 1e-5 * (1 + np.abs(theirs))
         assert (farther >= -slack).all()
         # One row in 740 is above one ceiling or the other, by chance, and counts with that.
-        assert (farther <= slack).mean() >= (0.995 if allocation == "even" else 0.96)
+        assert (farther <= slack).mean() >= 0.995
 
 
 MEASURE = """
@@ -170,7 +168,7 @@ def measured(level: str) -> Any:
 
 
 FLOORS = {"1": 0.66, "2": 0.82, "3": 0.89, "4": 0.93}
-FLOORS |= {"1 fitted": 0.69, "2 fitted": 0.85, "3 fitted": 0.92, "4 fitted": 0.95}
+FLOORS |= {"1 fitted": 0.72, "2 fitted": 0.87, "3 fitted": 0.92, "4 fitted": 0.955}
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -351,6 +351,7 @@ fn forged_files_are_refused_by_name() {
         ("seed", json!(-1), "\"seed\""),
         ("seed", json!(0.5), "\"seed\""),
         ("allocation", json!("odd"), "allocation: expected even or fitted, got odd"),
+        ("allocation", json!("fitted"), "rotation"),
         ("center", json!("zero"), "center: expected mean or none, got zero"),
         ("centered", json!(false), "center"),
         ("keep", json!("f64"), "keep: expected none, f16 or f32, got f64"),
@@ -364,6 +365,39 @@ fn forged_files_are_refused_by_name() {
             document.params.insert(name.to_owned(), value.clone());
         }));
         assert!(said.contains(expected), "{name} = {value}: {said}");
+    }
+    let learned = Parameters { allocation: Allocation::Fitted, ..parameters };
+    let learned = fitted(Metric::Ip, learned, &sample.data, dim);
+    assert_eq!(refusal(&forged(&learned, |_| ())), "loaded");
+    for (name, value) in [
+        ("allocation", json!("even")),
+        ("shares", json!([])),
+        ("shares", json!([[3, 1, 1.0]])),
+        ("shares", json!([[7, 1, 1.0], [1, 1, 1.0]])),
+        ("shares", json!([[3, 4, 1.0], [3, 1, 1.0]])),
+        ("shares", json!([[3, 1, 0.0], [3, 1, 1.0]])),
+        ("shares", json!([[3, 1, -1.0], [3, 1, 1.0]])),
+        ("shares", json!([[3, 1, 1e300], [3, 1, 1.0]])),
+        ("shares", json!([[3, 1], [3, 1, 1.0]])),
+        ("shares", json!("all")),
+    ] {
+        let said = refusal(&forged(&learned, |document| {
+            document.params.insert(name.to_owned(), value.clone());
+        }));
+        assert!(said != "loaded", "{name} = {value}");
+    }
+    for deviation in [1.2e-38, 3.4e38] {
+        let forged = forged(&learned, |document| {
+            let first = document.params.get_mut("shares").and_then(|shares| shares.get_mut(0));
+            *first.and_then(|share| share.get_mut(2)).expect("a share") = json!(deviation);
+        });
+        // Of no use, but no harm.
+        let index = load(&forged).expect("lawful");
+        let control = Control::default();
+        for options in [SearchOptions::new(5), exact_scan(5)] {
+            let found = index.search(&rows(&sample.queries, dim), &options, &control).expect("found");
+            assert_eq!(found.ids.len(), 5);
+        }
     }
     for name in ["bits", "seed", "allocation", "center", "centered", "keep"] {
         let said = refusal(&forged(&index, |document| {

@@ -100,7 +100,7 @@ fn plain() -> QueryTerms {
 /// Every number of bits and of queries.
 pub(super) fn sums(level: Level, tally: &mut Tally) {
     let mut random = Random(9);
-    for bits in (0..=LONGEST).chain([1000, 4097, MAX_BITS]) {
+    for bits in (0..=LONGEST).chain([1000, 4097, MAX_BITS, MAX_BITS + 24]) {
         let weights = random.many(TILE, |random| Weights::new(&random.many(bits, Random::unit)));
         let mut case = Case::new(bits, weights, &mut random, |random, _, _| random.below(2) == 0);
         for count in 1..=TILE {

@@ -123,10 +123,10 @@ fn odd_queries_have_weights() {
     assert_eq!((zero.total, zero.error), (0, 0.0));
     let tiny = Weights::new(&[1e-35; 5]);
     assert_eq!((tiny.total, tiny.step), (0, 0.0));
-    let most = Weights::new(&[1.0; 65_520]);
+    let most = Weights::new(&[1.0; MAX_BITS]);
     assert!(most.total <= 65_535 && most.values().iter().all(|&w| w == 1));
-    let equal = Weights::new(&[1.0; 65_544]);
-    assert_eq!((equal.total, equal.error), (0, 65_544_f32.sqrt()));
+    let equal = Weights::new(&[1.0; MAX_BITS + 24]);
+    assert_eq!((equal.total, equal.error), (0, ((MAX_BITS + 24) as f32).sqrt()));
     let values: Vec<f32> = (0..200_000).map(|i| ((i % 1000) as f32 / 500.0 - 1.0).powi(3)).collect();
     let long = Weights::new(&values);
     let length = values.iter().map(|v| f64::from(v * v)).sum::<f64>().sqrt();

@@ -17,8 +17,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Quantises finite `values`; missing ones, up to a whole triple, are 0. More than 65,535 cannot all have a unit:
-    /// as many of them are 0 as must be.
+    /// Quantises finite `values`; missing ones, up to a whole triple, are 0. Of more than
+    /// [`MAX_BITS`](super::MAX_BITS), as many are 0 as must be.
     pub fn new(values: &[f32]) -> Self {
         let mut weights = vec![0_i8; values.len().next_multiple_of(TRIPLE_BITS)];
         // The largest look-up before rounding, then as much coarser as rounding made it too large.
