@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import counterpoint as cp
 
@@ -24,6 +26,18 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
+    "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
+    "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
+    "TurboQuant-2-axes": lambda metric: cp.TurboQuant(metric, bits=2, allocation="fitted"),
+    "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
+}
+
+# The processor's flags that each SIMD level needs.
+LEVELS: dict[str, set[str]] = {
+    "scalar": set(),
+    "avx2": {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "popcnt"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi"},
 }
 
 
@@ -44,6 +58,14 @@ def exact(queries: Array, rows: Array, metric: str) -> npt.NDArray[np.float64]:
     return np.asarray(-(queries @ rows.T))
 
 
+def all_distances(index: Any, queries: Array, **knobs: Any) -> npt.NDArray[np.float64]:
+    """Distances to all rows of an index whose ids are 0, 1, 2, …"""
+    ids, distances = index.search(queries, len(index), **knobs)
+    table = np.empty(ids.shape)
+    np.put_along_axis(table, ids, distances.astype(np.float64), axis=1)
+    return table
+
+
 def assert_same(found: cp.Result, expected: cp.Result) -> None:
     """Bit for bit."""
     np.testing.assert_array_equal(found.ids, expected.ids)
@@ -62,3 +84,11 @@ def python(
         timeout=timeout,
         env=os.environ | environment,
     )
+
+
+def need(level: str) -> None:
+    """Skip only what this processor lacks, by the system's word, not the library's."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    if missing := LEVELS[level] - flags:
+        pytest.skip(f"this processor lacks {sorted(missing)}")

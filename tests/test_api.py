@@ -98,7 +98,7 @@ def test_stats_capabilities_and_repr(method: str) -> None:
     assert capabilities["exact"] is (method == "Flat") and capabilities["reconstruct"] is True
     signature = inspect.signature(type(index).search)
     assert {*capabilities["knobs"]} == {*signature.parameters} - {
-        "self", "Q", "k", "filter", "threads", "recall"
+        "self", "Q", "k", "filter", "threads", "recall", "exact_scan"
     }  # fmt: skip
     assert repr(index).startswith(f'<{index.method}("ip"') and "100 vectors" in repr(index)
 
@@ -116,7 +116,7 @@ def test_exports() -> None:
     assert issubclass(cp.InternalError, RuntimeError)
     assert issubclass(cp.UnsupportedError, ValueError)
     assert cp.simd_level() in ("scalar", "avx2", "avx512", "neon")
-    for kind in (cp.Flat, cp.LVQ):
+    for kind in (cp.Flat, cp.LVQ, cp.TurboQuant):
         assert issubclass(kind, cp.Index) and kind.__module__ == "counterpoint"
 
 

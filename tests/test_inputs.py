@@ -229,7 +229,7 @@ def test_zero_vectors(method: str) -> None:
         METHODS[method](metric).fit(rows).search(rows[3])
 
 
-@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16"])
+@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16", "TurboQuant-1-f16"])
 def test_values_beyond_f16(method: str) -> None:
     with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 0"):
         METHODS[method]("ip").fit(normal(3, DIM) * 1e6)
@@ -329,6 +329,23 @@ CONSTRUCTORS: list[tuple[Callable[..., object], dict[str, Any], type[Exception],
     (cp.LVQ, {"metric": "l2", "primary": 8.0}, TypeError, "primary: expected an int, got float"),
     (cp.LVQ, {"metric": "l2", "keep": "f64"}, ValueError, 'keep: expected "none", "f16" or "f32"'),
     (cp.LVQ, {"metric": "l2", "keep": None}, TypeError, "keep: expected a str, got NoneType"),
+    (cp.TurboQuant, {"metric": "l2", "bits": 0}, ValueError, "bits: expected 1 to 4, got 0"),
+    (cp.TurboQuant, {"metric": "l2", "bits": 5}, ValueError, "bits: expected 1 to 4, got 5"),
+    (cp.TurboQuant, {"metric": "l2", "bits": -1}, ValueError, "bits: expected 1 to 4, got -1"),
+    (cp.TurboQuant, {"metric": "l2", "bits": 2**70}, ValueError, "bits: expected 1 to 4, got 118"),
+    (cp.TurboQuant, {"metric": "l2", "bits": 2.0}, TypeError, "bits: expected an int, got float"),
+    (cp.TurboQuant, {"metric": "l2", "bits": True}, TypeError, "bits: expected an int, got bool"),
+    (cp.TurboQuant, {"metric": "l2", "bits": None}, TypeError, "bits: .* got NoneType"),
+    (cp.TurboQuant, {"metric": "l2", "allocation": "odd"}, ValueError, 'allocation: .* got "odd"'),
+    (cp.TurboQuant, {"metric": "l2", "allocation": 1}, TypeError, "allocation: expected a str"),
+    (cp.TurboQuant, {"metric": "l2", "center": "zero"}, ValueError, 'center: .* got "zero"'),
+    (cp.TurboQuant, {"metric": "l2", "center": None}, TypeError, "center: expected a str"),
+    (cp.TurboQuant, {"metric": "l2", "keep": "f64"}, ValueError, 'keep: expected "none", "f16"'),
+    (cp.TurboQuant, {"metric": "l2", "seed": -1}, ValueError, "seed: expected 0 to 18446744.* -1"),
+    (cp.TurboQuant, {"metric": "l2", "seed": 2**64}, ValueError, "seed: expected 0 to .* got 184"),
+    (cp.TurboQuant, {"metric": "l2", "seed": 0.5}, TypeError, "seed: expected an int, got float"),
+    (cp.TurboQuant, {"metric": "l2", "primary": 4}, TypeError, "primary"),
+    (cp.TurboQuant, {}, TypeError, "metric"),
     (cp.Index, {}, TypeError, "Index"),
 ]
 
@@ -348,6 +365,16 @@ def test_every_constructor_argument_changes_the_index() -> None:
         ("l2", "ip", "cosine"), (4, 8), ("none", "f16", "f32")
     ):
         makes.append(cp.LVQ(metric, primary, keep))  # type: ignore[arg-type]
+    for metric, bits, allocation, center, keep, seed in itertools.product(
+        ("l2", "ip", "cosine"),
+        (1, 2, 3, 4),
+        ("even", "fitted"),
+        ("mean", "none"),
+        ("none", "f16", "f32"),
+        (0, 7),
+    ):
+        made = cp.TurboQuant(metric, bits, allocation, center, keep, seed)  # type: ignore[arg-type]
+        makes.append(made)
     assert len({index.fit(rows).to_bytes() for index in makes}) == len(makes)
     assert len({repr(index) for index in makes}) == len(makes)
 
@@ -362,6 +389,48 @@ def test_every_search_argument_changes_the_result() -> None:
         found = index.search(queries, rerank=rerank)
         assert (found.distances != default.distances).any()
     assert_same(index.search(queries, rerank=500), cp.Flat("l2").fit(rows).search(queries))
+
+
+def test_every_search_argument_of_turboquant_changes_the_result() -> None:
+    rows, queries = normal(500, 64), normal(100, 64, seed=2)
+    index = cp.TurboQuant("l2", bits=2, keep="f32").fit(rows)
+    default = index.search(queries)
+    for rerank in (0, 10):
+        found = index.search(queries, rerank=rerank)
+        assert (found.distances != default.distances).any()
+    assert_same(index.search(queries, rerank=500), cp.Flat("l2").fit(rows).search(queries))
+    with pytest.raises(ValueError, match="recall"):
+        index.search(queries, recall=0.9)  # before it was tuned
+    staged = index.search(queries, 100, rerank=0)
+    for on, off in ((True, False), (np.True_, np.False_)):
+        full = index.search(queries, 100, rerank=0, exact_scan=on)  # type: ignore[arg-type]
+        assert (full.distances != staged.distances).any()
+        same = index.search(queries, 100, rerank=0, exact_scan=off)  # type: ignore[arg-type]
+        assert_same(same, staged)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"exact_scan": 1}, TypeError, "exact_scan: expected a bool, got int"),
+        ({"exact_scan": None}, TypeError, "exact_scan: expected a bool, got NoneType"),
+        ({"exact_scan": "yes"}, TypeError, "exact_scan: expected a bool, got str"),
+        ({"rerank": 3}, ValueError, 'rerank: .*keep="none"'),
+        ({"rerank": -1}, ValueError, "rerank: expected at least 0, got -1"),
+        ({"rerank": True}, TypeError, "rerank: expected an int, got bool"),
+        ({"k": 0}, ValueError, "k: expected at least 1, got 0"),
+        ({"ef": 3}, TypeError, "ef"),
+    ],
+)
+def test_wrong_arguments_of_turboquant(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for index in (cp.TurboQuant("l2"), cp.TurboQuant("l2").fit(normal(9, DIM))):
+        with pytest.raises(error, match=message):
+            index.search(BAD, **wrong)
+    for other in (cp.Flat("l2").fit(BAD), cp.LVQ("l2").fit(BAD)):
+        with pytest.raises(TypeError, match="exact_scan"):
+            other.search(BAD, exact_scan=True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("wrong", [1, "x", [print]])

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 import counterpoint as cp
-from support import METRICS, Array, normal, python
+from support import LEVELS, METRICS, Array, need, normal, python
 
 F32 = np.float32
 
@@ -163,12 +163,6 @@ def test_bytes_per_vector() -> None:
         assert index.stats()["bytes_per_vector"] <= 384 * bits / 8 + 8
 
 
-LEVELS = {
-    "scalar": set(),
-    "avx2": {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "popcnt"},
-    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512vbmi"},
-}
-
 MEASURE = """
 import hashlib, json, sys, numpy as np, counterpoint as cp
 from counterpoint import datasets
@@ -204,14 +198,6 @@ def measured(level: str) -> Any:
     ran = python(MEASURE, COUNTERPOINT_SIMD=level, timeout=100)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
-
-
-def need(level: str) -> None:
-    """Skip only what this processor lacks, by the system's word, not the library's."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
-    if missing := LEVELS[level] - flags:
-        pytest.skip(f"this processor lacks {sorted(missing)}")
 
 
 @pytest.mark.parametrize("level", LEVELS)

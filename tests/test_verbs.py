@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import hypothesis.strategies as st
 import numpy as np
@@ -22,6 +23,8 @@ MORE_IDS = st.lists(st.integers(-(2**63), 2**63 - 2) | st.integers(0, 30), max_s
 
 class Model(RuleBasedStateMachine):
     """An index that keeps its vectors, beside a dict from id to vector."""
+
+    knobs: ClassVar[dict[str, Any]] = {}
 
     def make(self) -> cp.Index:
         raise NotImplementedError
@@ -122,7 +125,7 @@ class Model(RuleBasedStateMachine):
         if self.rows:
             picks = list(self.rows.values())
             np.testing.assert_array_equal(self.index.reconstruct(list(self.rows)), VECTORS[picks])
-            found, distances = self.index.search(VECTORS[picks[:3]], k=1)
+            found, distances = self.index.search(VECTORS[picks[:3]], k=1, **self.knobs)
             assert [self.rows[i] for i in found[:, 0].tolist()] == picks[:3]
             assert (distances == 0).all()
 
@@ -137,11 +140,20 @@ class LVQModel(Model):
         return cp.LVQ("l2", keep="f32")
 
 
+class TurboQuantModel(Model):
+    knobs: ClassVar[dict[str, Any]] = {"rerank": 10_000}  # all
+
+    def make(self) -> cp.Index:
+        return cp.TurboQuant("l2", bits=2, keep="f32")
+
+
 SETTINGS = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestFlatModel = FlatModel.TestCase
 TestFlatModel.settings = SETTINGS
 TestLVQModel = LVQModel.TestCase
 TestLVQModel.settings = SETTINGS
+TestTurboQuantModel = TurboQuantModel.TestCase
+TestTurboQuantModel.settings = SETTINGS
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -170,7 +182,18 @@ def test_reconstruct(method: str, metric: str) -> None:
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     found = index.reconstruct([6, 0, 6])
     assert found.dtype == np.float32 and found.shape == (3, 33)
-    tolerance = {"Flat": 1e-7, "LVQ-8": 0.02, "LVQ-4": 0.3, "LVQ-4-f16": 2e-3, "LVQ-8-f32": 1e-7}
+    tolerance = {
+        "Flat": 1e-7,
+        "LVQ-8": 0.02,
+        "LVQ-4": 0.3,
+        "LVQ-4-f16": 2e-3,
+        "LVQ-8-f32": 1e-7,
+        "TurboQuant-4": 0.3,
+        "TurboQuant-3": 0.6,
+        "TurboQuant-2-uncentred": 1.2,
+        "TurboQuant-2-axes": 1.2,
+        "TurboQuant-1-f16": 2e-3,
+    }
     np.testing.assert_allclose(found, rows[[2, 0, 2]], atol=tolerance[method])
     one = index.reconstruct(np.int32(9))
     assert one.shape == (33,)

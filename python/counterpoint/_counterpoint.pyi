@@ -14,6 +14,7 @@ __all__ = [
     "FormatError",
     "Index",
     "InternalError",
+    "TurboQuant",
     "UnsupportedError",
     "__version__",
     "from_bytes",
@@ -153,6 +154,43 @@ class LVQ(Index):
     def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LVQ: ...
     @staticmethod
     def from_bytes(data: _Data) -> LVQ: ...
+
+@final
+class TurboQuant(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        bits: Literal[1, 2, 3, 4] = 4,
+        allocation: Literal["even", "fitted"] = "even",
+        center: Literal["mean", "none"] = "mean",
+        keep: Literal["none", "f16", "f32"] = "none",
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def bits(self) -> Literal[1, 2, 3, 4]: ...
+    @property
+    def allocation(self) -> Literal["even", "fitted"]: ...
+    @property
+    def center(self) -> Literal["mean", "none"]: ...
+    @property
+    def keep(self) -> Literal["none", "f16", "f32"]: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        rerank: SupportsIndex | None = None,
+        exact_scan: bool = False,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> TurboQuant: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> TurboQuant: ...
 
 def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> Index: ...
 def from_bytes(data: _Data) -> Index: ...

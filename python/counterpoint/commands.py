@@ -20,6 +20,7 @@ from counterpoint import readers
 METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "flat": (cp.Flat, ()),
     "lvq": (cp.LVQ, ("primary", "keep")),
+    "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
 TAKEN = ("float32", "float64", "float16", "int8", "uint8")
@@ -50,8 +51,17 @@ def build(
     ] = None,
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
     keep: Annotated[
-        str | None, typer.Option(help="lvq: vectors kept to re-rank with: none, f16 or f32.")
+        str | None,
+        typer.Option(help="lvq, turboquant: vectors kept to re-rank with: none, f16 or f32."),
     ] = None,
+    bits: Annotated[int | None, typer.Option(help="turboquant: bits of a value, 1 to 4.")] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
+    ] = None,
+    center: Annotated[
+        str | None, typer.Option(help="turboquant: what is taken off first: mean or none.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="turboquant: of the rotation.")] = None,
     threads: Threads = None,
 ) -> None:
     """Build an index over a file of vectors and save it."""
@@ -59,7 +69,14 @@ def build(
         if method not in METHODS:
             raise ValueError(f"method is {method!r}: expected {' or '.join(METHODS)}")
         make, names = METHODS[method]
-        given = {"primary": primary, "keep": keep}
+        given = {
+            "primary": primary,
+            "keep": keep,
+            "bits": bits,
+            "allocation": allocation,
+            "center": center,
+            "seed": seed,
+        }
         options = {name: value for name, value in given.items() if value is not None}
         for name in options:
             if name not in names:

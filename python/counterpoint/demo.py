@@ -42,6 +42,14 @@ METHODS: list[Method] = [
     Method(
         "LVQ-4, re-ranked", lambda: cp.LVQ("cosine", primary=4, keep="f16"), 0.99, {"rerank": 50}
     ),
+    Method("TurboQuant-4", lambda: cp.TurboQuant("cosine", bits=4), 0.93),
+    Method("TurboQuant-2", lambda: cp.TurboQuant("cosine", bits=2), 0.81),
+    Method(
+        "TurboQuant-2 + f16",
+        lambda: cp.TurboQuant("cosine", bits=2, keep="f16"),
+        0.99,
+        {"rerank": 50},
+    ),
 ]
 
 

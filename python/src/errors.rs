@@ -6,7 +6,7 @@
 //! | an id the index does not have | `KeyError` |
 //! | bytes that are no sound file | `FormatError` (a `ValueError`) |
 //! | the operating system refuses | `OSError` of the fitting kind, with errno and filename |
-//! | the method cannot do it | `UnsupportedError` (a `ValueError`) |
+//! | the method cannot do it, or not before a fit | `UnsupportedError` (a `ValueError`) |
 //! | an index fitted anew while it was tuned | `RuntimeError` |
 //! | a bug: a panic, an index lost to one | `InternalError` (a `RuntimeError`) |
 //!
@@ -95,6 +95,7 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Add(AddError::Input(error)) => value_error("X", error),
+            Failure::Add(error @ AddError::NotFitted { .. }) => UnsupportedError::new_err(error.to_string()),
             Failure::Add(AddError::Ids(error)) | Failure::Ids(error) => id_error(error),
             Failure::Search(SearchError::Input(error)) => value_error("Q", error),
             Failure::Reconstruct(ReconstructError::Ids(error)) => id_error(error),

@@ -9,13 +9,15 @@ use counterpoint_core::file::{self, Access, Contents, FormatError, Info, Map, Op
 use counterpoint_core::index::AnnIndex;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::Keep;
+use counterpoint_turboquant::Parameters;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySlice, PyTuple};
 
 use crate::enter::{Call, LONG_FILE, enter};
 use crate::errors::Failure;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::result;
 use crate::scalars::type_name;
 use crate::shared::Shared;
@@ -47,7 +49,11 @@ fn interpret(
             let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None); // refused just below if unknown
             (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
-        other => return Err(FormatError::content("method", "Flat or LVQ", other)),
+        "TurboQuant" => {
+            let made = Made::TurboQuant(Parameters::read(&contents)?);
+            (made, counterpoint_turboquant::TurboQuant::load(contents, control)?)
+        }
+        other => return Err(FormatError::content("method", "Flat, LVQ or TurboQuant", other)),
     };
     Ok(Loaded { index, made, map })
 }

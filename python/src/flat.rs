@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 
 use crate::files;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::scalars;
 
 /// Exact search: every vector is compared.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::Map;
 use counterpoint_core::metric::Metric;
-use counterpoint_core::vectors::{Keep, RowSource};
+use counterpoint_core::vectors::RowSource;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -17,18 +17,13 @@ use crate::files::{self, Loaded};
 use crate::flat::Flat;
 use crate::ids;
 use crate::lvq::Lvq;
+use crate::made::Made;
 use crate::result;
 use crate::scalars::{Given, threads};
 use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
 use crate::tune::Tuning;
-
-/// What the constructor of an index was given besides the metric.
-#[derive(Clone, Copy)]
-pub(crate) enum Made {
-    Flat,
-    Lvq { primary: usize, keep: Keep },
-}
+use crate::turboquant::TurboQuant;
 
 /// Vectors, searched by distance: what Flat, LVQ and all other methods share.
 ///
@@ -74,6 +69,7 @@ impl Index {
         Ok(match made {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
+            Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })
     }
 
@@ -148,7 +144,8 @@ impl Index {
         Ok(slf.clone())
     }
 
-    /// Add vectors under new ids. An index that was never fitted is fitted on them.
+    /// Add vectors under new ids. An index that was never fitted is fitted on them, except a
+    /// TurboQuant, which needs no fit.
     ///
     /// Parameters
     /// ----------
@@ -168,6 +165,8 @@ impl Index {
     /// ------
     /// ValueError, TypeError
     ///     As for `fit`; also another dimension than the index's, or an id that it has.
+    /// UnsupportedError
+    ///     The index must be fitted first (a TurboQuant with allocation="fitted").
     #[pyo3(signature = (X, ids=None, *, threads=None, progress=None))]
     fn add<'py>(
         &self,
@@ -202,8 +201,8 @@ impl Index {
     ///
     /// Raises
     /// ------
-    /// ValueError, TypeError
-    ///     As for `fit`; also another dimension than the index's.
+    /// ValueError, TypeError, UnsupportedError
+    ///     As for `add`, but for an id that it has.
     #[pyo3(signature = (X, ids, *, threads=None, progress=None))]
     fn upsert<'py>(
         &self,
@@ -292,7 +291,7 @@ impl Index {
         threads: Option<&Bound<'py, PyAny>>,
         recall: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.find(py, Q, &k, Steering { filter, threads, recall, rerank: None })
+        self.find(py, Q, &k, Steering { filter, threads, recall, ..Steering::default() })
     }
 
     /// Measure recall and speed over the method's knobs, and store the best settings for `search(recall=...)`.
@@ -470,13 +469,7 @@ impl Index {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let (n, dim) = self.look(py, |index| (index.len(), index.dim()))?;
-        let metric = self.metric.name();
-        let made = match self.made {
-            Made::Flat => format!("Flat({metric:?})"),
-            Made::Lvq { primary, keep } => {
-                format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
-            }
-        };
+        let made = self.made.written(self.metric);
         let dim = dim.map_or_else(String::new, |dim| format!(" of dimension {dim}"));
         Ok(format!("<{made}: {n} vectors{dim}>"))
     }

@@ -1,8 +1,8 @@
 //! `counterpoint._counterpoint`: the Rust indexes as Python classes. Conversions, the GIL, errors; no
 //! algorithm.
 //!
-//! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`] and
-//!   [`lvq`]: its subclasses.
+//! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`],
+//!   [`lvq`] and [`turboquant`]: its subclasses, made as [`made`] says.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -22,6 +22,7 @@ mod flat;
 mod ids;
 mod index;
 mod lvq;
+mod made;
 mod merge;
 mod result;
 mod scalars;
@@ -29,6 +30,7 @@ mod search;
 mod shared;
 mod synthetic;
 mod tune;
+mod turboquant;
 
 /// Vector search: the compiled part of `counterpoint`.
 #[pymodule(gil_used = false)]
@@ -54,6 +56,8 @@ mod _counterpoint {
     use crate::simd_level;
     #[pymodule_export]
     use crate::synthetic::synthetic;
+    #[pymodule_export]
+    use crate::turboquant::TurboQuant;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

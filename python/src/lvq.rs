@@ -9,7 +9,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::files;
-use crate::index::{Index, Made};
+use crate::index::Index;
+use crate::made::Made;
 use crate::scalars::{self, Given, at_least};
 use crate::search::Steering;
 
@@ -98,7 +99,12 @@ impl Lvq {
         recall: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.as_super().get().find(slf.py(), Q, &k, Steering { filter, threads, recall, rerank })
+        slf.as_super().get().find(
+            slf.py(),
+            Q,
+            &k,
+            Steering { filter, threads, recall, rerank, exact_scan: None },
+        )
     }
 
     /// Bits per dimension: 4 or 8.
@@ -130,6 +136,6 @@ impl Lvq {
 fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
     match slf.as_super().get().made() {
         Made::Lvq { primary, keep } => (primary, keep),
-        Made::Flat => (8, Keep::None), // no LVQ object is made so
+        Made::Flat | Made::TurboQuant(_) => (8, Keep::None), // no LVQ object is made so
     }
 }

@@ -1,5 +1,8 @@
-//! Numbers and names that come in: `k`, `threads`, `rerank`, `recall`, `metric`, `keep`.
+//! Numbers, flags and names that come in: `k`, `threads`, `rerank`, `recall`, `exact_scan`, `bits`, `seed`, `metric`,
+//! `keep`.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use counterpoint_core::threads::available;
@@ -23,6 +26,14 @@ pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string())
 }
 
+/// A whole number, of Python's type.
+fn whole<'py>(name: &str, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match (object.getattr("__index__"), object.is_instance_of::<PyBool>()) {
+        (Ok(index), false) => index.call0(),
+        _ => Err(PyTypeError::new_err(format!("{name}: expected an int, got {}", type_name(object)))),
+    }
+}
+
 /// A whole number of at least `least`; what does not fit is as good as the largest.
 pub(crate) fn at_least(name: &str, least: usize, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     if let Ok(int) = object.cast_exact::<PyInt>()
@@ -31,16 +42,33 @@ pub(crate) fn at_least(name: &str, least: usize, object: &Bound<'_, PyAny>) -> P
     {
         return Ok(value);
     }
-    let index = object.getattr("__index__");
-    let (Ok(index), false) = (index, object.is_instance_of::<PyBool>()) else {
-        let got = type_name(object);
-        return Err(PyTypeError::new_err(format!("{name}: expected an int, got {got}")));
-    };
-    let value = index.call0()?;
+    let value = whole(name, object)?;
     if value.lt(least)? {
         return Err(PyValueError::new_err(format!("{name}: expected at least {least}, got {value}")));
     }
     Ok(value.extract().unwrap_or(usize::MAX))
+}
+
+/// A whole number of a range.
+pub(crate) fn within<T>(name: &str, range: RangeInclusive<T>, object: &Bound<'_, PyAny>) -> PyResult<T>
+where
+    T: PartialOrd + Display + for<'a> FromPyObject<'a, 'a>,
+{
+    let value = whole(name, object)?;
+    match value.extract::<T>() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => {
+            let (least, most) = range.into_inner();
+            Err(PyValueError::new_err(format!("{name}: expected {least} to {most}, got {value}")))
+        }
+    }
+}
+
+/// True or False, NumPy's too.
+pub(crate) fn flag(name: &str, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    object
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("{name}: expected a bool, got {}", type_name(object))))
 }
 
 /// A number.
@@ -63,10 +91,7 @@ pub(crate) fn threads(given: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
 }
 
 /// Parses an argument that is one of a few names.
-pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Display>>(
-    name: &str,
-    given: &Bound<'_, PyAny>,
-) -> PyResult<T> {
+pub(crate) fn named<T: std::str::FromStr<Err: Display>>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<T> {
     let text: String = given
         .extract()
         .map_err(|_| PyTypeError::new_err(format!("{name}: expected a str, got {}", type_name(given))))?;

@@ -20,6 +20,7 @@ pub(crate) struct Steering<'a, 'py> {
     pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
     pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
     pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) exact_scan: Option<bool>,
 }
 
 impl Index {
@@ -44,11 +45,9 @@ impl Index {
         let found = enter(py, &call, None, |call| {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
-                    index.search(
-                        &rows,
-                        &SearchOptions { k, filter, rerank, exact_scan: None, recall },
-                        &call.control,
-                    )
+                    let exact_scan = given.exact_scan;
+                    let options = SearchOptions { k, filter, rerank, exact_scan, recall };
+                    index.search(&rows, &options, &call.control)
                 })
             };
             Ok(self.shared.read(call, |state| search(state.index()))??)

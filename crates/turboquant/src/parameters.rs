@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use counterpoint_core::file::{Contents, FormatError};
 use counterpoint_core::vectors::Keep;
 
 /// What shapes an index.
@@ -18,6 +19,34 @@ pub struct Parameters {
     pub keep: Keep,
     /// Of the rotation.
     pub seed: u64,
+}
+
+impl Parameters {
+    /// What a file says.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming what is missing or cannot be.
+    pub fn read(contents: &Contents) -> Result<Self, FormatError> {
+        fn parsed<T: FromStr>(
+            contents: &Contents,
+            name: &'static str,
+            expected: &str,
+        ) -> Result<T, FormatError> {
+            let got = contents.param_str(name)?;
+            got.parse().map_err(|_| FormatError::content(name, expected, got))
+        }
+        let bits = match contents.param_usize("bits")? {
+            bits @ 1..=4 => bits as u32,
+            other => return Err(FormatError::content("bits", "1 to 4", other)),
+        };
+        Ok(Self {
+            bits,
+            allocation: parsed(contents, "allocation", "even or fitted")?,
+            center: parsed(contents, "center", "mean or none")?,
+            keep: parsed(contents, "keep", "none, f16 or f32")?,
+            seed: contents.param_u64("seed")?,
+        })
+    }
 }
 
 /// How the bits of a vector are spread over its dimensions.

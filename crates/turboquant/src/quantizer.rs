@@ -123,6 +123,8 @@ pub(crate) struct Quantizer {
     pub(crate) segments: Vec<Segment>,
     /// S.
     spread: f32,
+    /// What brings w·h nearest to r, on average: see [`shrink`].
+    shrink: f32,
 }
 
 /// What one row's codes are made in.
@@ -186,7 +188,9 @@ impl Quantizer {
         });
         let padded = dim.next_multiple_of(SEGMENT);
         let shares = Vec::new();
-        Self { metric, dim, rotation, padded, shares, center, stored, segments, spread: square.sqrt() as f32 }
+        let shrink = shrink(&segments, square, dim, rotation.outputs());
+        let spread = square.sqrt() as f32;
+        Self { metric, dim, rotation, padded, shares, center, stored, segments, spread, shrink }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
@@ -286,13 +290,14 @@ impl Quantizer {
         }
     }
 
-    /// The vector that codes and a scale stand for: c + w·P⁻¹h. `codes` are those of [`Quantizer::codes`].
+    /// The vector that codes and a scale stand for: c + s·w·P⁻¹h with s of [`shrink`]. `codes` are those of
+    /// [`Quantizer::codes`].
     #[inline(always)]
     pub(crate) fn decode<S: Simd>(&self, simd: S, codes: &[u8], scale: f32, out: &mut [f32]) {
         let mut rotated = vec![0.0; self.padded()];
         self.levels(codes, &mut rotated);
         for segment in &self.segments {
-            let unit = scale * segment.deviation * segment.code.unit();
+            let unit = self.shrink * scale * segment.deviation * segment.code.unit();
             rotated[segment.dims.clone()].iter_mut().for_each(|value| *value *= unit);
         }
         let mut spare = vec![0.0; self.padded()];
@@ -318,6 +323,19 @@ impl Quantizer {
         self.rotation.apply(simd, values, &mut spare, &mut rotated[..outputs]);
         (base, rotated)
     }
+}
+
+/// The s that makes E‖s·w·h − r‖² least, the parts of h that lie outside the rotated vectors left out.
+///
+/// Let codes keep K of the square of what they code: K = 1 − D for even codes, D being the mean squared error of the
+/// codebook. As long along r as r is, w·h has ‖r‖²·(1/K − 1) across it: right for unbiased products, too long for the
+/// vector itself. Evenly spread across r, (d − 1)/(n − 1) of that is in the d dimensions that were rotated into n.
+/// For d = n, s = K, and the error is (1 − K)·‖r‖².
+fn shrink(segments: &[Segment], square: f64, dim: usize, outputs: usize) -> f32 {
+    let part = |s: &Segment| f64::from(s.deviation).powi(2) * s.dims.len() as f64 * (1.0 - s.code.error());
+    let kept = segments.iter().map(part).sum::<f64>() / square;
+    let inside = (dim - 1) as f64 / (outputs.max(2) - 1) as f64;
+    (1.0 / (1.0 + (1.0 / kept - 1.0).max(0.0) * inside)) as f32
 }
 
 /// ⟨a, b⟩ in sixteen sums, in an order that depends only on the length: the same on every level.

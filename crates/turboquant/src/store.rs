@@ -397,25 +397,13 @@ impl Store for Codes {
         dim: Option<usize>,
         rows: usize,
     ) -> Result<Self, FormatError> {
-        let bits = match contents.param_usize("bits")? {
-            bits @ 1..=4 => bits as u32,
-            other => return Err(FormatError::content("bits", "1 to 4", other)),
-        };
-        let allocation = contents.param_str("allocation")?;
-        let allocation = allocation
-            .parse()
-            .map_err(|_| FormatError::content("allocation", "even or fitted", allocation))?;
-        let center = contents.param_str("center")?;
-        let center = center.parse().map_err(|_| FormatError::content("center", "mean or none", center))?;
-        let keep = contents.param_str("keep")?;
-        let keep: Keep = keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?;
-        let seed = contents.param_usize("seed")? as u64;
+        let parameters = Parameters::read(contents)?;
         let centered = contents.param_bool("centered")?;
-        let mut store = Self::unlearned(metric, Parameters { bits, allocation, center, keep, seed });
+        let mut store = Self::unlearned(metric, parameters);
         if let Some(dim) = dim {
             let mean =
                 if centered { Matrix::take(contents, "center", 1, dim)?.row(0).to_vec() } else { Vec::new() };
-            store = match allocation {
+            store = match parameters.allocation {
                 Allocation::Even => store.even(dim, mean),
                 Allocation::Fitted => {
                     let rotation = Rotation::take(contents, "rotation", dim, &Control::default())?;
@@ -434,7 +422,7 @@ impl Store for Codes {
         store.low = contents.take("low", Dtype::U8, &[groups * GROUP, store.low_bytes()])?;
         store.scale = contents.take("scale", Dtype::F32, &[groups * GROUP])?;
         store.offset = contents.take("offset", Dtype::F32, &[groups * GROUP])?;
-        store.kept = Kept::take(contents, keep, rows, dim.unwrap_or(0))?;
+        store.kept = Kept::take(contents, parameters.keep, rows, dim.unwrap_or(0))?;
         Ok(store)
     }
 

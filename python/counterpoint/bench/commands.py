@@ -160,7 +160,7 @@ def report_command(
 
 @bench.command("seeds")
 def seeds_command(
-    fast: Annotated[bool, typer.Option("--fast", help="100 queries, under 30 s.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="100 queries, a minute.")] = False,
     table: Annotated[
         list[str] | None, typer.Option(help="Only these tables: S0 to S4; may be repeated.")
     ] = None,

@@ -53,10 +53,27 @@ def _lvq(name: str, primary: int, keep: str, reference: str) -> Spec:
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
 
 
+def _turboquant(
+    name: str, bits: int, reference: str, keep: str = "none", allocation: str = "even"
+) -> Spec:
+    settings = {"method": "TurboQuant", "bits": bits, "keep": keep, "allocation": allocation}
+    adapter = _PLAIN if keep == "none" else _RERANKED
+    return Spec(name, name, adapter, settings, ours=True, reference=reference)
+
+
 METHODS: tuple[Spec, ...] = (
     Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
     _lvq("lvq8", 8, "none", "faiss-sq8"),
     _lvq("lvq4", 4, "none", "faiss-sq4"),
     _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
     _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
+    _turboquant("turboquant4", 4, "turbovec4"),
+    _turboquant("turboquant3", 3, "turbovec3"),
+    _turboquant("turboquant2", 2, "turbovec2"),
+    # No peer has one bit alone: faiss re-ranks its own.
+    _turboquant("turboquant1", 1, "faiss-rabitqfs-refine"),
+    _turboquant("turboquant4-fitted", 4, "turbovec4", allocation="fitted"),
+    _turboquant("turboquant2-fitted", 2, "turbovec2", allocation="fitted"),
+    _turboquant("turboquant1-fitted", 1, "faiss-rabitqfs-refine", allocation="fitted"),
+    _turboquant("turboquant4-f16", 4, "faiss-pqfs-refine", "f16"),
 )

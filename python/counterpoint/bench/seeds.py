@@ -36,8 +36,8 @@ class Row:
     Attributes
     ----------
     published
-        Figures by name: rate (distances a second), recall, qps, build_s, bytes (a vector), mib,
-        times_exact, or a claim in words.
+        Figures by name: rate (distances a second), recall, first (recall 1@1), first_of_8 (1@8),
+        qps, build_s, bytes (a vector), mib, times_exact, or a claim in words.
     data
         Arguments of `synthetic`.
     method
@@ -158,6 +158,8 @@ def _measure(
     return {
         "rate": qps * n,
         "recall": truth.recall(vectors, queries, exact, found, metric),
+        "first": float((found[:, :1] == exact[:, :1]).mean()),
+        "first_of_8": float((found[:, :8] == exact[:, :1]).any(axis=1).mean()),
         "qps": qps,
         "build_s": build_s,
         "bytes": stored / n,
@@ -175,6 +177,8 @@ _FORMATS = {
     "bytes": "{:,.0f} B",
     "mib": "{:,.2f} MiB",
     "recall": "{:.1%}",
+    "first": "{:.1%} 1@1",
+    "first_of_8": "{:.1%} 1@8",
     "qps": "{:,.0f} q/s",
     "times_exact": "{:.1f}× exact",
     "build_s": "{:,.3f} s",

@@ -39,8 +39,6 @@ pub const TRIPLE_BITS: usize = 24;
 pub const TRIPLE: usize = 3 * GROUP;
 /// Largest sum of magnitudes in one look-up.
 pub const MOST: u32 = 31;
-/// Most bits of a row: with one unit each, their sum is within 16 bits.
-pub const MAX_BITS: usize = 65_520;
 
 /// Bytes of a group of 64 rows of `bits` bits.
 pub fn group_bytes(bits: usize) -> usize {

@@ -123,8 +123,15 @@ fn odd_queries_have_weights() {
     assert_eq!((zero.total, zero.error), (0, 0.0));
     let tiny = Weights::new(&[1e-35; 5]);
     assert_eq!((tiny.total, tiny.step), (0, 0.0));
-    let most = Weights::new(&[1.0; MAX_BITS]);
+    let most = Weights::new(&[1.0; 65_520]);
     assert!(most.total <= 65_535 && most.values().iter().all(|&w| w == 1));
+    let equal = Weights::new(&[1.0; 65_544]);
+    assert_eq!((equal.total, equal.error), (0, 65_544_f32.sqrt()));
+    let values: Vec<f32> = (0..200_000).map(|i| ((i % 1000) as f32 / 500.0 - 1.0).powi(3)).collect();
+    let long = Weights::new(&values);
+    let length = values.iter().map(|v| f64::from(v * v)).sum::<f64>().sqrt();
+    assert!((10_000..=65_535).contains(&long.total), "{}", long.total);
+    assert!(f64::from(long.error) < 0.9 * length, "{} of {length}", long.error);
 }
 
 #[test]
@@ -134,6 +141,5 @@ fn what_does_not_fit_panics() {
     assert!(catch_unwind(|| Tile::new(Tables::Fields, [].iter())).is_err());
     let other = [Weights::new(&[1.0; 24]), Weights::new(&[1.0; 25])];
     assert!(catch_unwind(|| Tile::new(Tables::Fields, other.iter())).is_err());
-    assert!(catch_unwind(|| Weights::new(&vec![0.0; MAX_BITS + 1])).is_err());
     assert!(catch_unwind(|| write_row(&mut [0; TRIPLE], GROUP, &[])).is_err());
 }

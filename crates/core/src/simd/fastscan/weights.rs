@@ -1,6 +1,6 @@
 //! A query as small integer weights.
 
-use super::{MAX_BITS, MOST, TRIPLE_BITS, nibbles};
+use super::{MOST, TRIPLE_BITS, nibbles};
 
 /// v ≈ `step` · w for each bit, w small enough for the kernels' bytes: [`MOST`] in every look-up.
 ///
@@ -17,12 +17,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Quantises finite `values`, at most [`MAX_BITS`] of them; missing ones, up to a whole triple, are 0.
-    ///
-    /// # Panics
-    /// If there are too many values.
+    /// Quantises finite `values`; missing ones, up to a whole triple, are 0. More than 65,535 cannot all have a unit:
+    /// as many of them are 0 as must be.
     pub fn new(values: &[f32]) -> Self {
-        assert!(values.len() <= MAX_BITS, "at most {MAX_BITS} bits");
         let mut weights = vec![0_i8; values.len().next_multiple_of(TRIPLE_BITS)];
         // The largest look-up before rounding, then as much coarser as rounding made it too large.
         let mut triple = [0.0; TRIPLE_BITS];
@@ -37,7 +34,8 @@ impl Weights {
         let all: f32 = values.iter().map(|v| v.abs()).sum();
         let mut step = (most / MOST as f32).max(all / 65_535.0);
         let mut total = 0;
-        // Each round widens the step by 1 % at least; at 31 × the start every weight is at most 1, six of which fit.
+        // Each round widens the step by 1 % at least; at 31 × the start every weight is at most 1, six of which fit;
+        // beyond 65,535 bits, on until enough of them are 0.
         // Below, 1 / step would not be finite: such a query is nothing but error.
         if step < 1e-30 {
             step = 0.0;
