@@ -26,7 +26,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, Selection, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
-use counterpoint_core::simd::{GROUP, Simd, TILE, int8};
+use counterpoint_core::simd::{GROUP, Simd, TILE, int8, prefetch};
 use counterpoint_core::vectors::InputError;
 
 use crate::code::Code;
@@ -37,8 +37,10 @@ use crate::store::Codes;
 const SURE: f32 = 3.0;
 /// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
 const SURE_FITTED: f32 = 3.5;
+/// Candidates between the one that is scored and the one whose low planes are asked for.
+const AHEAD: usize = 8;
 /// Fewest candidates that wait before some are scored.
-const WAIT: usize = 128;
+const WAIT: usize = 256;
 
 /// A prepared query.
 pub(crate) struct Query {
@@ -114,6 +116,9 @@ fn round(value: f32) -> i8 {
 struct Candidate {
     ceiling: f32,
     row: u32,
+    /// w and a of the row: at hand when it is met, far away later.
+    scale: f32,
+    offset: f32,
 }
 
 impl Candidate {
@@ -153,13 +158,14 @@ impl Shortlist {
         if first < self.waiting.len() {
             self.waiting.select_nth_unstable_by(first, Candidate::cmp);
         }
-        for candidate in &self.waiting[..first] {
+        let scored = if all { self.waiting.len() } else { first };
+        for (i, candidate) in self.waiting[..scored].iter().enumerate() {
+            if let Some(soon) = self.waiting.get(i + AHEAD) {
+                prefetch(codes.low_row(soon.row as usize));
+            }
             codes.score_one(simd, query, *candidate, &mut self.best, scratch);
         }
         if all {
-            for candidate in &self.waiting[first..] {
-                codes.score_one(simd, query, *candidate, &mut self.best, scratch);
-            }
             self.waiting.clear();
             return;
         }
@@ -308,7 +314,7 @@ impl Codes {
             return;
         }
         let row = candidate.row as usize;
-        let (scale, offset) = self.constants(row);
+        let Candidate { scale, offset, .. } = candidate;
         let mut ceiling = candidate.ceiling;
         if let Some(second) = &query.second
             && scale > 0.0
@@ -406,8 +412,10 @@ impl Scan for Staged<'_> {
     ) {
         let first = chunk.indices[at.slot] * GROUP;
         let values = &chunk.values[at.place];
+        let rows = self.0.terms(chunk.indices[at.slot]);
         for r in rows_of(mask) {
-            top.waiting.push(Candidate { ceiling: values[r], row: (first + r) as u32 });
+            let (scale, offset) = (rows.scale[r], rows.offset[r]);
+            top.waiting.push(Candidate { ceiling: values[r], row: (first + r) as u32, scale, offset });
         }
         if top.waiting.len() >= top.room {
             top.settle(simd, self.0, query, false, &mut chunk.scratch);

@@ -36,6 +36,20 @@ pub const GROUP: usize = 64;
 /// Queries of one tile: what a block kernel scores against a group at once.
 pub const TILE: usize = 6;
 
+/// Asks for the cache lines of `bytes`, to be read soon. Nothing happens where there is no such instruction.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing and never faults.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// A computation to run under one level's instruction set.
 ///
 /// Mark the implementation of `run` `#[inline(always)]`: only then is its body compiled with the level's
