@@ -340,7 +340,7 @@ fn shrink(segments: &[Segment], square: f64, dim: usize, outputs: usize) -> f32 
 
 /// ⟨a, b⟩ in sixteen sums, in an order that depends only on the length: the same on every level.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();

@@ -30,7 +30,7 @@ use counterpoint_core::simd::{GROUP, Simd, TILE, int8, prefetch};
 use counterpoint_core::vectors::InputError;
 
 use crate::code::Code;
-use crate::quantizer::Quantizer;
+use crate::quantizer::{Quantizer, dot};
 use crate::store::Codes;
 
 /// Deviations that a ceiling is above the estimate: beyond it lie one in 740.
@@ -65,8 +65,9 @@ struct Second {
     band: f32,
 }
 
-fn norm(values: impl Iterator<Item = f32>) -> f32 {
-    values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32
+/// √(a² + b² + c²) of parts of an error that do not depend on each other.
+fn together(parts: [f32; 3]) -> f32 {
+    parts.iter().map(|v| v * v).sum::<f32>().sqrt()
 }
 
 impl Second {
@@ -84,8 +85,8 @@ impl Second {
         let step = largest / 127.0;
         let inverse = if step > 1e-30 { 1.0 / step } else { 0.0 };
         let weights: Vec<i8> = rotated.iter().map(|v| round(v * inverse)).collect();
-        let missed = norm(rotated.iter().zip(&weights).map(|(v, &w)| v - step * f32::from(w)));
-        let length = norm(rotated.iter().copied());
+        let missed: Vec<f32> = rotated.iter().zip(&weights).map(|(v, &w)| v - step * f32::from(w)).collect();
+        let (missed, length) = (dot(&missed, &missed).sqrt(), dot(rotated, rotated).sqrt());
         // Codes of b − 1 bits, evenly spread: their deviation, in steps of the fit.
         let spread = ((f32::from(1_u16 << (2 * (bits - 1))) - 1.0) / 12.0).sqrt();
         let sign = fit.sign / segment.worth.first().copied().unwrap_or(1.0);
@@ -95,7 +96,7 @@ impl Second {
             sign,
             low: 2.0 * fit.low * step,
             rest: -fit.low * (f32::from(1_u16 << (bits - 1)) - 1.0) * sum,
-            band: SURE * norm(error.into_iter()),
+            band: SURE * together(error),
             spans: vec![rotated.len(); bits as usize - 1],
             weights,
         })
@@ -155,7 +156,8 @@ impl Shortlist {
     #[inline(always)]
     fn settle<S: Simd>(&mut self, simd: S, codes: &Codes, query: &Query, all: bool, scratch: &mut Scratch) {
         let first = (self.k + self.k / 2).max(16).min(self.waiting.len());
-        if first < self.waiting.len() {
+        // At the end all are scored, and the bar is high already.
+        if first < self.waiting.len() && !all {
             self.waiting.select_nth_unstable_by(first, Candidate::cmp);
         }
         let scored = if all { self.waiting.len() } else { first };
@@ -225,18 +227,18 @@ impl Codes {
         };
         let (base, mut rotated) = quantizer.query(simd, values);
         let mut scan = Vec::with_capacity(quantizer.scan_bits());
-        let mut noise = 0.0;
+        let mut noise = 0.0_f32;
         for segment in &quantizer.segments {
             let part = &mut rotated[segment.dims.clone()];
             part.iter_mut().for_each(|value| *value *= segment.deviation);
             for worth in &segment.worth {
                 scan.extend(part.iter().map(|value| value * worth));
             }
-            noise += f64::from(segment.noise) * f64::from(norm(part.iter().copied())).powi(2);
+            noise += segment.noise * dot(part, part);
         }
         let weights = Weights::new(&scan);
         let sure = if quantizer.shares.is_empty() { SURE } else { SURE_FITTED };
-        let band = sure * norm([noise.sqrt() as f32, weights.error].into_iter());
+        let band = sure * together([noise.sqrt(), weights.error, 0.0]);
         let second = Second::new(quantizer, &rotated, weights.error);
         // Dimensions without bits have no levels.
         let mut exact = vec![0.0; rotated.len()];
