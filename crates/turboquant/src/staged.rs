@@ -33,8 +33,8 @@ use crate::code::Code;
 use crate::quantizer::{Quantizer, dot};
 use crate::store::Codes;
 
-/// Deviations that a ceiling is above the estimate: beyond it lie one in 740.
-const SURE: f32 = 3.0;
+/// Deviations that a ceiling is above the estimate: beyond it lies one in 390.
+const SURE: f32 = 2.8;
 /// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
 const SURE_FITTED: f32 = 3.5;
 /// Candidates between the one that is scored and the one whose low planes are asked for.
