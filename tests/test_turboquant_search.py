@@ -117,8 +117,8 @@ def test_a_search_in_stages_finds_what_all_bits_find(
         farther = np.array(mine) - np.array(theirs)
         slack = 1e-5 * (1 + np.abs(theirs))
         assert (farther >= -slack).all()
-        # One row in 740 is above one ceiling or the other, by chance, and counts with that.
-        assert (farther <= slack).mean() >= 0.995
+        # One row in 390 is above each of two ceilings, by chance, and counts with that.
+        assert (farther <= slack).mean() >= 0.99
 
 
 MEASURE = """
