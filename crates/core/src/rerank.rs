@@ -1,31 +1,53 @@
 //! The re-ranker: candidates of a search, scored again on the vectors themselves.
 
-use crate::index::SearchError;
+use crate::index::{SearchError, SearchOptions};
 use crate::metric::Metric;
 use crate::scan::Hits;
 use crate::select::{Hit, TopK};
 use crate::simd::{Simd, Work, run};
 use crate::threads::Control;
-use crate::vectors::{Kept, RowSource, padded, read_checked};
+use crate::vectors::{Keep, Kept, RowSource, padded, read_checked};
 
-/// Scores candidates exactly on kept vectors and returns the best `k` of each query.
+/// Searches with `scan`, which gives as many candidates as it is asked for, and re-ranks them on kept vectors where
+/// there are any: `options.rerank` candidates, or `default` where the caller does not say.
 ///
 /// # Errors
-/// [`SearchError`]: a query is refused, or the call was cancelled.
-pub fn rerank(
+/// [`SearchError`]: that of `scan`, a query is refused, or the call was cancelled.
+pub fn reranked(
     kept: &Kept,
     metric: Metric,
     queries: &dyn RowSource,
-    candidates: Hits,
-    k: usize,
+    options: &SearchOptions<'_>,
+    default: usize,
     control: &Control,
+    scan: impl FnOnce(usize) -> Result<Hits, SearchError>,
 ) -> Result<Hits, SearchError> {
-    control.map(candidates.into_iter().enumerate(), |(index, hits)| {
+    let candidates = match kept {
+        Kept::None => 0,
+        Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default),
+    };
+    let hits = scan(candidates.max(options.k))?;
+    if candidates == 0 {
+        return Ok(hits);
+    }
+    control.map(hits.into_iter().enumerate(), |(index, hits)| {
         let mut query = vec![0.0; queries.dim()];
         read_checked(queries, index, &mut query)?;
         metric.prepare(&mut query, index)?;
-        Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k }))
+        Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k: options.k }))
     })
+}
+
+/// Refuses candidates where no vectors are kept to score them on.
+///
+/// # Errors
+/// [`SearchError::Knob`].
+pub fn check_rerank(keep: Keep, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+    if options.rerank.is_some_and(|rerank| rerank > 0) && keep == Keep::None {
+        let reason = "expected 0 or none: this index keeps no vectors to re-rank on (keep=\"none\")";
+        return Err(SearchError::Knob { knob: "rerank", reason });
+    }
+    Ok(())
 }
 
 struct Rerank<'a> {

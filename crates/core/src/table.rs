@@ -12,7 +12,7 @@ use crate::index::{
     AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
 };
 use crate::metric::Metric;
-pub use crate::rerank::rerank;
+pub use crate::rerank::{check_rerank, reranked};
 use crate::scan::{Hits, Masks};
 use crate::select::Hit;
 use crate::simd::GROUP;

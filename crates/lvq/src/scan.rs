@@ -30,9 +30,9 @@ use counterpoint_core::scan::{self, At, Hits, Masks, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::int8::{self, Planes, QUARTER, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Simd, TILE};
-use counterpoint_core::table::rerank;
+use counterpoint_core::table::reranked;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{InputError, Keep, RowSource};
+use counterpoint_core::vectors::{InputError, RowSource};
 use half::slice::HalfFloatSliceExt;
 
 use crate::store::Codes;
@@ -45,16 +45,10 @@ pub(crate) fn search(
     masks: &Masks,
     control: &Control,
 ) -> Result<Hits, SearchError> {
-    let candidates = match (codes.keep(), options.rerank) {
-        (Keep::None, _) => 0,
-        (_, Some(candidates)) => candidates,
-        (_, None) => default_rerank(codes.primary(), options.k),
-    };
-    if candidates == 0 {
-        return scan::search(codes, queries, options.k, masks, control);
-    }
-    let hits = scan::search(codes, queries, candidates.max(options.k), masks, control)?;
-    rerank(&codes.kept, codes.metric, queries, hits, options.k, control)
+    let default = default_rerank(codes.primary(), options.k);
+    reranked(&codes.kept, codes.metric, queries, options, default, control, |k| {
+        scan::search(codes, queries, k, masks, control)
+    })
 }
 
 /// Candidates scored exactly where the caller does not say: at k = 10 these bring recall@10 to 0.9999 (4 bits)

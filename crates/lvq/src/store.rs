@@ -8,7 +8,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::int8::{Bits, copy_row, group_bytes, read_row, write_row};
 use counterpoint_core::simd::{GROUP, run};
-use counterpoint_core::table::{Store, Table, fill, mean};
+use counterpoint_core::table::{Store, Table, check_rerank, fill, mean};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 use half::f16;
@@ -303,11 +303,7 @@ impl Store for Codes {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.rerank.is_some_and(|rerank| rerank > 0) && self.keep == Keep::None {
-            let reason = "expected 0 or none: this index keeps no vectors to re-rank on (keep=\"none\")";
-            return Err(SearchError::Knob { knob: "rerank", reason });
-        }
-        Ok(())
+        check_rerank(self.keep, options)
     }
 
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {

@@ -2,10 +2,10 @@
 //!
 //! `fit` finds the principal axes, takes them 32 at a time in falling order of variance, turns each such segment by a
 //! random rotation of its own (within it, coordinates vary alike), and gives every segment a number of bits, one
-//! after another where a bit gains most. The error of an estimate is Σ q'ⱼ²·σⱼ²·D(bits), D being the codebook's error, and queries
-//! vary where the data does, though less: a segment's weight is σ³ (measured: better than σ² and σ⁴). Bits for the
-//! scan are handed out likewise, a bit a dimension in all, with weight σ: a segment that is not scanned
-//! would lower the similarity of near rows, not only blur it. (SAQ, SIGMOD 2026, spends bits by segments too.)
+//! after another where a bit gains most. The error of an estimate is Σ q'ⱼ²·σⱼ²·D(bits), D being the codebook's
+//! error, and queries vary where the data does, though less: a segment's weight is σ³ (measured: better than σ² and
+//! σ⁴). Bits for the scan are handed out likewise, a bit a dimension in all, with weight σ: a segment that is not
+//! scanned would lower the similarity of near rows, not only blur it. (SAQ, SIGMOD 2026, spends bits by segments too.)
 
 use counterpoint_core::axes::{Axes, AxesError, MOST_DIMS, principal};
 use counterpoint_core::index::AddError;
@@ -110,15 +110,9 @@ fn shares(variances: &[f64], bits: u32) -> Vec<Share> {
         (0..=MOST_BITS as u32).map(|b| code(b, 1).map_or(1.0, |code| code.error())).collect();
     let given = spend(&weights, &errors, bits * count as u32, &most);
     let scannable: Vec<u32> = given.iter().map(|&bits| scannable(bits)).collect();
-    let partial: Vec<f64> = (0..=3)
-        .map(|m| {
-            if m == 0 {
-                1.0
-            } else {
-                Codebook::new(MOST_BITS as u32, MANY).map_or(1.0, |b| b.additive(m).error)
-            }
-        })
-        .collect();
+    let finest = Codebook::new(MOST_BITS as u32, MANY);
+    let top_bits = |m| finest.as_ref().map_or(1.0, |book| book.additive(m).error);
+    let partial = [1.0, top_bits(1), top_bits(2), top_bits(3)];
     let scanned = spend(&scan_weights, &partial, count as u32, &scannable);
     // No segment is narrower than rounding: what varies so little is noise.
     let least = 1e-6 * total.sqrt().max(f64::MIN_POSITIVE);

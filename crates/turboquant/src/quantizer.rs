@@ -116,10 +116,8 @@ pub(crate) struct Quantizer {
     padded: usize,
     /// What a fit gave each segment of 32 dimensions; empty for even codes.
     pub(crate) shares: Vec<Share>,
-    /// c; empty for none.
-    pub(crate) center: Vec<f32>,
-    /// c as a file holds it.
-    stored: Option<Matrix<f32>>,
+    /// c, if there is one.
+    center: Option<Matrix<f32>>,
     pub(crate) segments: Vec<Segment>,
     /// S.
     spread: f32,
@@ -181,7 +179,7 @@ impl Quantizer {
         square: f64,
     ) -> Self {
         let dim = rotation.dim();
-        let stored = (!center.is_empty()).then(|| {
+        let center = (!center.is_empty()).then(|| {
             let mut row = Matrix::zeroed(1, dim);
             row.row_mut(0).copy_from_slice(&center);
             row
@@ -190,11 +188,16 @@ impl Quantizer {
         let shares = Vec::new();
         let shrink = shrink(&segments, square, dim, rotation.outputs());
         let spread = square.sqrt() as f32;
-        Self { metric, dim, rotation, padded, shares, center, stored, segments, spread, shrink }
+        Self { metric, dim, rotation, padded, shares, center, segments, spread, shrink }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
-        self.stored.as_ref().map(|center| center.tensor("center"))
+        self.center.as_ref().map(|center| center.tensor("center"))
+    }
+
+    /// c, or nothing.
+    pub(crate) fn center(&self) -> &[f32] {
+        self.center.as_ref().map_or(&[], |center| center.row(0))
     }
 
     /// Rotated dimensions.
@@ -226,9 +229,9 @@ impl Quantizer {
     #[inline(always)]
     pub(crate) fn encode<S: Simd>(&self, simd: S, values: &mut [f32], scratch: &mut Scratch) -> Constants {
         let mut along = 0.0;
-        if !self.center.is_empty() {
-            values.iter_mut().zip(&self.center).for_each(|(value, center)| *value -= center);
-            along = dot(values, &self.center);
+        if !self.center().is_empty() {
+            values.iter_mut().zip(self.center()).for_each(|(value, center)| *value -= center);
+            along = dot(values, self.center());
         }
         let Scratch { rotated, spare, codes, scan, low } = scratch;
         let outputs = self.rotation.outputs();
@@ -303,7 +306,7 @@ impl Quantizer {
         let mut spare = vec![0.0; self.padded()];
         let outputs = self.rotation.outputs();
         self.rotation.apply_inverse(simd, &mut rotated[..outputs], &mut spare, out);
-        out.iter_mut().zip(&self.center).for_each(|(value, center)| *value += center);
+        out.iter_mut().zip(self.center()).for_each(|(value, center)| *value += center);
     }
 
     /// A prepared query, taken to where rows are: A and q'.
@@ -311,8 +314,8 @@ impl Quantizer {
     pub(crate) fn query<S: Simd>(&self, simd: S, values: &mut [f32]) -> (f64, Vec<f32>) {
         let exact =
             |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-        let along = exact(values, &self.center);
-        values.iter_mut().zip(&self.center).for_each(|(value, center)| *value -= center);
+        let along = exact(values, self.center());
+        values.iter_mut().zip(self.center()).for_each(|(value, center)| *value -= center);
         let base = match self.metric {
             Metric::L2 => exact(values, values),
             Metric::Ip => -along,

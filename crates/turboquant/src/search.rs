@@ -2,9 +2,9 @@
 
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::scan::{self, Hits, Masks};
-use counterpoint_core::table::rerank;
+use counterpoint_core::table::reranked;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{Keep, RowSource};
+use counterpoint_core::vectors::RowSource;
 
 use crate::full::Full;
 use crate::staged::Staged;
@@ -18,21 +18,14 @@ pub(crate) fn search(
     masks: &Masks,
     control: &Control,
 ) -> Result<Hits, SearchError> {
-    let candidates = match (codes.parameters().keep, options.rerank) {
-        (Keep::None, _) => 0,
-        (_, Some(candidates)) => candidates,
-        (_, None) => default_rerank(codes.parameters().bits, options.k),
-    };
-    let width = candidates.max(options.k);
-    let hits = if options.exact_scan.unwrap_or(false) {
-        scan::search(&Full(codes), queries, width, masks, control)?
-    } else {
-        scan::search(&Staged(codes), queries, width, masks, control)?
-    };
-    if candidates == 0 {
-        return Ok(hits);
-    }
-    rerank(&codes.kept, codes.metric, queries, hits, options.k, control)
+    let default = default_rerank(codes.parameters().bits, options.k);
+    reranked(&codes.kept, codes.metric, queries, options, default, control, |k| {
+        if options.exact_scan.unwrap_or(false) {
+            scan::search(&Full(codes), queries, k, masks, control)
+        } else {
+            scan::search(&Staged(codes), queries, k, masks, control)
+        }
+    })
 }
 
 /// Candidates scored exactly where the caller does not say.

@@ -283,7 +283,12 @@ impl Codes {
     #[inline(always)]
     pub(crate) fn distance(&self, query: &Query, row: usize, sum: f64) -> f32 {
         let (scale, offset) = self.constants(row);
-        let similarity = f64::from(offset) + f64::from(scale) * sum;
+        self.distance_at(query, f64::from(offset) + f64::from(scale) * sum)
+    }
+
+    /// The distance at a similarity.
+    #[inline(always)]
+    fn distance_at(&self, query: &Query, similarity: f64) -> f32 {
         self.metric.clamp((query.base - self.omega() * similarity) as f32)
     }
 
@@ -330,8 +335,7 @@ impl Codes {
             }
         }
         let exact = f64::from(offset) + f64::from(scale) * self.sum(simd, quantizer, query, row, scratch);
-        let similarity = exact.min(f64::from(ceiling));
-        let distance = self.metric.clamp((query.base - self.omega() * similarity) as f32);
+        let distance = self.distance_at(query, exact.min(f64::from(ceiling)));
         best.push(Hit { distance, row: candidate.row });
     }
 }

@@ -9,9 +9,9 @@ use counterpoint_core::rotate::Rotation;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::{GROUP, Level, Simd, Work, fastscan, run};
-use counterpoint_core::table::{Store, Table, fill, mean};
+use counterpoint_core::table::{Store, Table, check_rerank, fill, mean};
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+use counterpoint_core::vectors::{InputError, Kept, Matrix, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::fitted::{Fit, SEGMENT, Share, fit, scannable};
@@ -322,11 +322,7 @@ impl Store for Codes {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.rerank.is_some_and(|rerank| rerank > 0) && self.parameters.keep == Keep::None {
-            let reason = "expected 0 or none: this index keeps no vectors to re-rank on (keep=\"none\")";
-            return Err(SearchError::Knob { knob: "rerank", reason });
-        }
-        Ok(())
+        check_rerank(self.parameters.keep, options)
     }
 
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
@@ -355,8 +351,10 @@ impl Store for Codes {
         params.insert("bits".into(), json!(bits));
         params.insert("allocation".into(), json!(allocation.name()));
         params.insert("center".into(), json!(center.name()));
-        params
-            .insert("centered".into(), json!(self.quantizer.as_ref().is_some_and(|q| !q.center.is_empty())));
+        params.insert(
+            "centered".into(),
+            json!(self.quantizer.as_ref().is_some_and(|q| !q.center().is_empty())),
+        );
         params.insert("keep".into(), json!(keep.name()));
         params.insert("seed".into(), json!(seed));
         if let Some(quantizer) = &self.quantizer
@@ -428,7 +426,7 @@ impl Store for Codes {
 
     fn check(&self, control: &Control) -> Result<(), FormatError> {
         if let Some(quantizer) = &self.quantizer
-            && let Some(value) = quantizer.center.iter().find(|v| !v.is_finite())
+            && let Some(value) = quantizer.center().iter().find(|v| !v.is_finite())
         {
             return Err(FormatError::content("center", "finite values", value));
         }
