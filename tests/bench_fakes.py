@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from counterpoint.bench.adapter import Adapter, Knobs, UnsuitedError, Vectors
+from counterpoint.bench.process import FORCED
 
 
 class Slow(Adapter):
@@ -88,6 +89,26 @@ class Lying(Slow):
 
     def search(self, queries: Vectors, k: int) -> npt.NDArray[Any]:
         return super().search(queries, k) + len(self.vectors)
+
+
+class Adding(Slow):
+    """Adds to an empty index."""
+
+    def add(self, vectors: Vectors) -> None:
+        vectors.copy()
+
+
+class AddingBadly(Slow):
+    def add(self, vectors: Vectors) -> None:
+        raise RuntimeError("no room")
+
+
+class Forced(Slow):
+    """Says as a knob how many of the variables of --simd avx2 it was given."""
+
+    def sweep(self, n: int, k: int) -> list[Knobs]:
+        given = [os.environ.get(name) == value for name, value in FORCED["avx2"].items()]
+        return [{"share": 100, "given": sum(given)}]
 
 
 class Printing(Slow):

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 
 import counterpoint as cp
 from counterpoint._recall import exact_distances
-from counterpoint.bench import measure, records, registry, report, seeds, truth
+from counterpoint.bench import data as sets
+from counterpoint.bench import measure, process, records, registry, report, seeds, truth
 from counterpoint.bench.records import Point, Record
 from counterpoint.cli import app
 
@@ -197,13 +198,98 @@ def test_rows_are_held_out_where_a_file_has_no_queries(tmp_path: Path) -> None:
     assert (run.dataset["n"], run.dataset["queries"]) == (250, 50)
 
 
+def test_a_named_set_by_another_metric_and_in_part(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    arguments = ("--dataset", "words", "--metric", "l2", "--rows", 500, "--queries", 20)
+    result = bench(*arguments, "--methods", "flat", "--peers", "none", "--out", out)
+    assert result.exit_code == 0, result.output
+    record = records.read(out)
+    data = record.run.dataset
+    assert (data["name"], data["metric"], data["n"], data["queries"]) == ("words", "l2", 500, 20)
+    assert record.of("flat")[0].recall == 1.0
+
+
+def test_a_synthetic_set_looks_as_it_says(tmp_path: Path) -> None:
+    made = sets.load("synthetic-d48", 500, rows=8000)
+    assert made.metric == "cosine"
+    assert made.vectors.shape == (8000, 48) and made.queries.shape == (500, 48)
+    assert made.vectors.dtype == made.queries.dtype == np.float32
+    for rows in (made.vectors, made.queries):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+        assert 0.15 < np.linalg.norm(rows.mean(axis=0)) < 0.35
+    variances = np.linalg.eigvalsh(np.cov(made.vectors.T))[::-1]
+    ranks = np.log(np.arange(1, 49))
+    assert -0.9 < np.polyfit(ranks[1:36], np.log(variances[1:36]), 1)[0] < -0.5
+    # The axes are turned: no coordinate holds much of the variance.
+    assert made.vectors.var(axis=0).max() < 0.5 * variances[0]
+    # Queries are no rows, but have neighbours in their clusters.
+    nearest = (made.queries @ made.vectors.T).max(axis=1)
+    assert 0.5 < nearest.mean() < 0.95
+    fewer = sets.load("synthetic-d48", 20, rows=100)
+    np.testing.assert_allclose(fewer.vectors, made.vectors[:100], atol=1e-6)
+    np.testing.assert_allclose(fewer.queries, made.queries[:20], atol=1e-6)
+    assert len(sets.load("synthetic-d8", 5).vectors) == 50_000
+
+
+@pytest.mark.skipif(cp.simd_level() not in ("avx2", "avx512"), reason="the processor has no AVX2")
+def test_avx2_is_forced_on_every_worker_and_recorded(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "none", "--rounds", 1),
+        *("--peers", "bench_fakes:Forced", "--simd", "avx2", "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    assert "avx2 forced" in result.output
+    record = records.read(out)
+    (point,) = record.points
+    forced = process.FORCED["avx2"]
+    assert point.knobs == {"share": 100, "given": len(forced)}
+    assert record.run.simd == record.run.versions["simd"] == "avx2"
+    assert record.run.environment == forced
+
+
+def test_a_level_that_the_processor_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = "avx2" if cp.simd_level() == "neon" else "neon"
+    monkeypatch.setitem(process.FORCED, "other", {"COUNTERPOINT_SIMD": lacking})
+    result = bench("--dataset", "words", "--simd", "other")
+    assert result.exit_code == 1 and f"COUNTERPOINT_SIMD={lacking}" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_adding_is_timed_where_no_training_is_needed(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "ip", "--add", "--rounds", 3, "--out", out),
+        *("--methods", "flat", "turboquant4", "turboquant4-fitted"),
+        *("--peers", "bench_fakes:Slow", "bench_fakes:Adding", "bench_fakes:AddingBadly"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "MB/s" in result.output
+    rows = records.read(out).contenders
+    for name, times in (("flat", 3), ("turboquant4", 3), ("bench_fakes:Adding", 3)):
+        assert len(rows[name].add_s) == times and min(rows[name].add_s) > 0
+    for name in ("turboquant4-fitted", "bench_fakes:Slow"):
+        assert rows[name].status == "ok" and not rows[name].add_s
+    badly = rows["bench_fakes:AddingBadly"]
+    assert (badly.status, badly.reason) == ("failed", "RuntimeError: no room")
+
+
+def test_no_throughput_unless_asked(made: tuple[Record, Result, Path]) -> None:
+    assert "MB/s" not in made[1].output
+    assert not any(row.add_s for row in made[0].contenders.values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         ([], "give --dataset NAME or FILE"),
         (["--dataset", "nothing"], "unknown data set 'nothing'"),
         (["--dataset", "nothing.npy"], "nothing.npy: No such file or directory"),
-        (["--dataset", "words", "--metric", "l2"], "words has its metric"),
+        (["--dataset", "words", "--metric", "l3"], "metric is 'l3': expected l2, ip or cosine"),
+        (["--dataset", "words", "--rows", "10001"], "rows is 10001: expected at most the 10000"),
+        (["--dataset", "words", "--simd", "mmx"], "simd is 'mmx': expected avx2"),
+        (["--dataset", "synthetic-d0"], "unknown data set 'synthetic-d0'"),
+        (["--dataset", "synthetic-d99999"], "unknown data set 'synthetic-d99999'"),
         (["--dataset", "words", "--peers", "nobody"], "unknown contender 'nobody'"),
         (["--dataset", "words", "--methods", "none", "--peers", "none"], "no contenders"),
         (["--dataset", "words", "--k", "10001", "--peers", "none"], "k is 10001"),
@@ -238,9 +324,14 @@ def test_records_are_joined_only_where_they_compare(
     assert set(joined.contenders) == {*record.contenders, "lvq4"}
     assert bench("report", out, other).exit_code == 0
     assert "several records hold" in bench("report", out, out).stderr
-    changed = Record(replace(record.run, threads=2))
-    with pytest.raises(ValueError, match="differ in threads"):
-        records.merged([record, changed])
+    for change, reason in (
+        ({"threads": 2}, "differ in threads"),
+        ({"simd": "avx2"}, "differ in simd"),
+        ({"dataset": {**record.run.dataset, "metric": "ip"}}, "of different data, metrics"),
+    ):
+        changed = Record(replace(record.run, **change))
+        with pytest.raises(ValueError, match=reason):
+            records.merged([record, changed])
 
 
 def points(*pairs: tuple[float, float]) -> list[Point]:

@@ -63,6 +63,14 @@ class Adapter(ABC):
     def build(self, vectors: Vectors) -> None:
         """Build the index over (n, d) vectors; timed. Raises `UnsuitedError` where it cannot."""
 
+    def add(self, vectors: Vectors) -> None:
+        """Add (n, d) vectors to a new, empty, untrained index, and drop it; timed with --add.
+
+        It runs on `threads`. Raises `UnsuitedError` where an index must be trained first, or where
+        no throughput is asked for.
+        """
+        raise UnsuitedError("adds nothing before training")
+
     @abstractmethod
     def save(self, path: Path) -> None:
         """Write all that a search needs to the file or the folder `path`."""

@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from counterpoint import datasets, readers
-from counterpoint.bench import machine, records, registry, report, truth
+from counterpoint.bench import data as sets
+from counterpoint.bench import machine, process, records, registry, report, truth
 from counterpoint.bench.measure import Task, measure, now
 from counterpoint.commands import one_line_errors
 
@@ -58,7 +57,7 @@ def run(
     ctx: typer.Context,
     dataset: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(datasets.names())}, or a file of vectors."),
+        typer.Option(help=f"{', '.join(sets.names())}, or a file of vectors."),
     ] = None,
     methods: Annotated[
         list[str] | None, typer.Option(help="Ours: all, none, names, module:Class.")
@@ -77,9 +76,18 @@ def run(
         list[float] | None, typer.Option(min=0, max=1, help="Recalls to report speeds at.")
     ] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries: the first so many.")] = 1000,
-    metric: Annotated[
-        str | None, typer.Option(help="Metric of a file that does not say: l2, ip or cosine.")
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Vectors: the first so many, if not all.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="l2, ip or cosine, if not the data's own.")
+    ] = None,
+    simd: Annotated[
+        str | None, typer.Option(help="Instruction set forced on those that let it be: avx2.")
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Time adding to an empty index, where untrained.")
+    ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Timings of each point; the best counts.")] = 5,
     budget: Annotated[float, typer.Option(help="Seconds of searching per contender.")] = 60,
     timeout: Annotated[float, typer.Option(help="Seconds for one build or one timing.")] = 1800,
@@ -100,7 +108,8 @@ def run(
             raise ValueError("no contenders: --methods and --peers name none")
         if plot is not None:
             import matplotlib  # noqa: F401 - before an hour of work, not after
-        data = _data(dataset, queries, metric)
+        environment = process.forced(simd)
+        data = sets.load(dataset, queries, metric, rows)
         if k > len(data.vectors):
             raise ValueError(f"k is {k}: expected at most the {len(data.vectors)} vectors")
         task = Task(
@@ -111,6 +120,8 @@ def run(
             threads=threads,
             build_threads=build_threads or threads,
             single=single,
+            add=add,
+            environment=environment,
             rounds=rounds,
             budget_s=budget,
             timeout_s=timeout,
@@ -133,7 +144,9 @@ def run(
             rounds=rounds,
             recall=sorted(recall or [0.9, 0.95, 0.99]),
             machine=machine.describe(),
-            versions=machine.versions(),
+            versions={**machine.versions(), **({"simd": simd} if simd else {})},
+            simd=simd,
+            environment=environment,
         )
         path = out or _default_out(data.name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,37 +183,6 @@ def seeds_command(
 
     with one_line_errors():
         seeds.show(report.console(), seeds.load(table), fast=fast)
-
-
-def _data(name: str, queries: int, metric: str | None) -> datasets.Dataset:
-    """Load a named data set or a file, and take its first queries."""
-    if name in datasets.names():
-        if metric is not None:
-            raise ValueError(f"{name} has its metric: --metric is for files")
-        found = datasets.load(name)
-        return datasets.Dataset(
-            found.name, found.metric, found.vectors, np.ascontiguousarray(found.queries[:queries])
-        )
-    if not Path(name).suffix:
-        known = ", ".join(datasets.names())
-        raise ValueError(f"unknown data set {name!r}: expected {known}, or a file of vectors")
-    table = readers.read(name)
-    chosen = metric or table.metric
-    if chosen is None:
-        raise ValueError(f"{name} does not say its metric: give --metric l2, ip or cosine")
-    if chosen not in ("l2", "ip", "cosine"):
-        raise ValueError(f"metric is {chosen!r}: expected l2, ip or cosine")
-    vectors = np.ascontiguousarray(table.vectors, np.float32)
-    if table.queries is not None:
-        asked = np.ascontiguousarray(table.queries[:queries], np.float32)
-    else:
-        # No queries in the file: hold rows out, the same ones every time.
-        if len(vectors) <= queries:
-            raise ValueError(f"{name}: no queries, and too few rows to hold {queries} out")
-        held = np.random.default_rng(0).permutation(len(vectors))[:queries]
-        asked = vectors[held]
-        vectors = np.delete(vectors, held, axis=0)
-    return datasets.Dataset(Path(name).name, chosen, vectors, asked)  # type: ignore[arg-type]
 
 
 def _default_out(name: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,7 +13,7 @@ import numpy as np
 
 from counterpoint._recall import Ids, Vectors
 from counterpoint.bench import machine, records, truth
-from counterpoint.bench.adapter import Knobs, Spec
+from counterpoint.bench.adapter import Knobs, Spec, UnsuitedError
 from counterpoint.bench.process import ContenderError, Process
 from counterpoint.bench.records import Contender, Point, Record, Run
 
@@ -31,6 +31,10 @@ class Task:
 
     Attributes
     ----------
+    add
+        Whether adding to an empty index is timed too.
+    environment
+        Variables of every worker, beside those for its threads.
     budget_s
         Seconds of searching for each contender, after which its sweep and its rounds stop.
     timeout_s
@@ -44,6 +48,8 @@ class Task:
     threads: int
     build_threads: int
     single: bool
+    add: bool
+    environment: Mapping[str, str]
     rounds: int
     budget_s: float
     timeout_s: float
@@ -90,6 +96,8 @@ def measure(task: Task, specs: Sequence[Spec], run: Run, file: TextIO, say: Say)
                 for entrant in entrants:
                     _guarded(entrant, file, lambda one: _scout(task, one, exact, folder, say))
                 _rounds(task, entrants, file, say)
+                if task.add:
+                    _adds(task, entrants, folder, file, say)
                 for entrant in entrants:
                     if entrant.row.status == "ok":
                         record.points.extend(entrant.points)
@@ -114,7 +122,7 @@ def _build(
     say(f"building {spec.name}")
     row = Contender(spec.name, spec.family, spec.ours, spec.reference, spec.settings, heat=heat)
     record.contenders[spec.name] = row
-    process = Process(task.threads)
+    process = Process(task.threads, task.environment)
     request = {
         "do": "build",
         "adapter": spec.adapter,
@@ -204,6 +212,29 @@ def _rounds(task: Task, entrants: list[Entrant], file: TextIO, say: Say) -> None
 def _again(task: Task, entrant: Entrant) -> None:
     for point in near_frontier(entrant.points):
         point.seconds.append(_search(task, entrant, point.knobs, None))
+
+
+def _adds(task: Task, entrants: list[Entrant], folder: Path, file: TextIO, say: Say) -> None:
+    """Time adding all vectors to an empty index, contenders in turn; not all can."""
+    request = {"do": "add", "vectors": str(folder / "vectors.npy"), "metric": task.metric}
+    able = [entrant for entrant in entrants if entrant.row.status == "ok"]
+    for number in range(1, task.rounds + 1):
+        say(f"adding, round {number} of {task.rounds}")
+        for entrant in list(able):
+            try:
+                _guarded(entrant, file, lambda one: _add(task, one, request))
+            except UnsuitedError:
+                able.remove(entrant)
+
+
+def _add(task: Task, entrant: Entrant, request: dict[str, Any]) -> None:
+    try:
+        answer = entrant.process.ask(request, task.timeout_s)
+    except ContenderError as error:
+        if error.status == "unsuited":
+            raise UnsuitedError(str(error)) from None
+        raise
+    entrant.row.add_s.append(answer["seconds"])
 
 
 def near_frontier(points: Sequence[Point]) -> list[Point]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from counterpoint.bench.adapter import Adapter, Knobs, Spec, Vectors
+from counterpoint.bench.adapter import Adapter, Knobs, Spec, UnsuitedError, Vectors
 
 
 class Counterpoint(Adapter):
@@ -17,12 +17,23 @@ class Counterpoint(Adapter):
 
     def build(self, vectors: Vectors) -> None:
         """Build with `fit`."""
+        self.index = self._empty()
+        self.index.fit(vectors, threads=self.build_threads)
+
+    def add(self, vectors: Vectors) -> None:
+        """Add without `fit`."""
+        import counterpoint as cp
+
+        try:
+            self._empty().add(vectors, threads=self.threads)
+        except cp.UnsupportedError as error:
+            raise UnsuitedError(str(error)) from None
+
+    def _empty(self) -> Any:
         import counterpoint as cp
 
         settings = dict(self.settings)
-        method = getattr(cp, settings.pop("method"))
-        self.index = method(self.metric, **settings)
-        self.index.fit(vectors, threads=self.build_threads)
+        return getattr(cp, settings.pop("method"))(self.metric, **settings)
 
     def save(self, path: Path) -> None:
         """Write one Counterpoint file."""

@@ -190,6 +190,12 @@ class Turbovec(Adapter):
         self.index.add(vectors)
         self.index.prepare()
 
+    def add(self, vectors: Vectors) -> None:
+        """Add uncalibrated, as its data-oblivious codes allow."""
+        import turbovec
+
+        turbovec.TurboQuantIndex(self.dim, self.settings["bits"]).add(vectors)
+
     def save(self, path: Path) -> None:
         """Write one file."""
         self.index.write(str(path))

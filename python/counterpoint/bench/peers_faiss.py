@@ -107,6 +107,9 @@ PEERS: tuple[Spec, ...] = (
     # training, which only its own Hamming filter uses.
     _spec("pq", "PQ", "PQ{quarter}np"),
     _spec("pqfs", "PQfs", "PQ{half}x4fs"),
+    # One and four bits a dimension: 4 bits for 4 dimensions, 4 bits for each.
+    _spec("pqfs1", "PQfs", "PQ{quarter}x4fs"),
+    _spec("pqfs4", "PQfs", "PQ{dim}x4fs"),
     _spec("pqfs-refine", "PQfs", "PQ{half}x4fs,RFlat"),
     # A Hadamard rotation first: the estimator assumes one (RaBitQ-Library, ivf.md: HRd,…).
     _spec("rabitqfs-refine", "RaBitQfs", "HR{dim},RaBitQfs,RFlat"),

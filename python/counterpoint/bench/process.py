@@ -26,6 +26,44 @@ THREAD_VARIABLES = (
     "RAYON_NUM_THREADS",
 )
 
+# What --simd sets, for the libraries that can be told. turbovec 1.1.2 then leaves out the layouts
+# and stages that only AVX-512 VBMI and VNNI have; the others choose for themselves.
+FORCED = {
+    "avx2": {
+        "COUNTERPOINT_SIMD": "avx2",
+        "FAISS_SIMD_LEVEL": "AVX2",
+        "TURBOVEC_NO_VECTOR_MAJOR": "1",
+    }
+}
+
+
+def forced(simd: str | None) -> dict[str, str]:
+    """Return the environment of workers that forces an instruction set; empty for None.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or this processor cannot run it.
+    """
+    if simd is None:
+        return {}
+    if simd not in FORCED:
+        raise ValueError(f"simd is {simd!r}: expected {', '.join(FORCED)}")
+    tried = subprocess.run(
+        [sys.executable, "-c", "import counterpoint"],
+        env={**os.environ, **FORCED[simd], **_path()},
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode:
+        raise ValueError(tried.stderr.strip().rpartition("\n")[2])
+    return FORCED[simd]
+
+
+def _path() -> dict[str, str]:
+    """Return the variable that lets a worker find what this process finds."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
 
 class ContenderError(Exception):
     """A contender could not go on.
@@ -49,15 +87,17 @@ class Process:
     threads
         What every threading library of the process is told before it is loaded. A build with more
         gets them by its library's own call.
+    extra
+        Further variables of its environment.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, extra: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="counterpoint-bench-")
         self.scratch = Path(self._folder.name)
         self._errors = (self.scratch / "stderr").open("wb")
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+        limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
         # The worker finds what this process finds, a user's own adapter included.
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        environment = {**os.environ, **limits, **extra, **_path()}
         # A worker that is asked to stop must not take the terminal's Ctrl-C for itself.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "counterpoint.bench.worker"],
@@ -102,7 +142,7 @@ class Process:
             line = self._answers.get(timeout=timeout_s)
         except queue.Empty:
             self.close()
-            doing = "building" if request["do"] == "build" else "searching"
+            doing = {"build": "building", "add": "adding"}.get(request["do"], "searching")
             raise ContenderError("timeout", f"timed out: {doing} for {timeout_s:g} s") from None
         if line is None:
             raise ContenderError("died", self._how_it_ended())

@@ -16,7 +16,15 @@ SCHEMA = 1
 
 @dataclass
 class Run:
-    """How a run was made."""
+    """How a run was made.
+
+    Attributes
+    ----------
+    simd
+        The instruction set forced on those that let it be; None: each its own.
+    environment
+        The variables that force it.
+    """
 
     date: str
     command: str
@@ -29,6 +37,8 @@ class Run:
     recall: list[float]
     machine: dict[str, Any]
     versions: dict[str, Any]
+    simd: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
@@ -48,6 +58,9 @@ class Contender:
         Memory held once built, the caller's copy of the data dropped unless the index reads it.
     disk_bytes_per_vector
         Of the saved index, everything a search needs included.
+    add_s
+        Seconds of adding all vectors to an empty index, each time; none where that was not asked or
+        the index must be trained.
     unmeasured
         Points of the sweep left out for the time budget.
     """
@@ -66,6 +79,7 @@ class Contender:
     peak_build_bytes: int | None = None
     resident_bytes: int | None = None
     disk_bytes_per_vector: float | None = None
+    add_s: list[float] = field(default_factory=list)
     unmeasured: int = 0
 
 
@@ -148,7 +162,7 @@ def read(path: Path) -> Record:
 
 
 def merged(records: Iterable[Record]) -> Record:
-    """Join records of one data set, k, mode and thread count into one.
+    """Join records of one data set, metric, k, mode, thread count and forced SIMD into one.
 
     Raises
     ------
@@ -158,13 +172,14 @@ def merged(records: Iterable[Record]) -> Record:
     first, *others = records
     joined = Record(first.run, dict(first.contenders), list(first.points))
     for other in others:
-        for name in ("k", "mode", "threads"):
+        for name in ("k", "mode", "threads", "simd"):
             a, b = getattr(first.run, name), getattr(other.run, name)
             if a != b:
                 raise ValueError(f"the records differ in {name}: {a} and {b}")
-        a, b = (record.run.dataset["digest"] for record in (first, other))
-        if a != b:
-            raise ValueError("the records are of different data or queries")
+        for name in ("digest", "metric"):
+            a, b = (record.run.dataset[name] for record in (first, other))
+            if a != b:
+                raise ValueError("the records are of different data, metrics or queries")
         twice = joined.contenders.keys() & other.contenders.keys()
         if twice:
             raise ValueError(f"several records hold {', '.join(sorted(twice))}")

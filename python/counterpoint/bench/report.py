@@ -19,9 +19,10 @@ def show(console: Console, record: Record) -> None:
     data = run.dataset
     threads = "one thread" if run.threads == 1 else f"{run.threads} threads"
     calls = "one query per call" if run.mode == "single" else "all queries in one call"
+    forced = f", {run.simd} forced" if run.simd else ""
     console.print(
         f"{data['name']}: {data['n']:,} × {data['dim']}, {data['metric']}; "
-        f"{data['queries']:,} queries, k = {run.k}, {threads}, {calls}"
+        f"{data['queries']:,} queries, k = {run.k}, {threads}, {calls}{forced}"
     )
     console.print(Text(f"{run.date}  {run.machine['cpu']}  {run.command}", style="dim"))
     console.print(_contenders(record))
@@ -74,6 +75,9 @@ def _contenders(record: Record) -> Table:
     table = Table(title="contenders")
     table.add_column("contender", no_wrap=True)
     titles = ["build s", "peak build\nMiB", "bytes per\nvector", "resident\nMiB", "top\nrecall"]
+    added = any(row.add_s for row in record.contenders.values())
+    if added:
+        titles.append("add\nMB/s")
     titles += [f"q/s at\n{recall:g}" for recall in record.run.recall]
     for title in titles:
         table.add_column(title, justify="right")
@@ -94,6 +98,8 @@ def _contenders(record: Record) -> Table:
             _mebibytes(row.resident_bytes),
             f"{max((point.recall for point in points), default=0.0):.4f}",
         ]
+        if added:
+            cells.append(_throughput(record, row))
         rates = []
         for recall in record.run.recall:
             point = best_at(points, recall)
@@ -124,6 +130,12 @@ def _ratios(record: Record) -> Table:
             cells = (name, f"{rival.qps:,.0f}", f"{mine.qps / rival.qps:.2f}×")
         table.add_row(row.name, f"{recall:.4g}", f"{mine.qps:,.0f}", *cells)
     return table
+
+
+def _throughput(record: Record, row: Contender) -> str:
+    """Return the megabytes (10^6 bytes) of float32 that the best round added in a second."""
+    size = 4 * record.run.dataset["n"] * record.run.dataset["dim"]
+    return f"{size / min(row.add_s) / 1e6:,.0f}" if row.add_s else NONE
 
 
 def _mebibytes(value: int | None) -> str:

@@ -143,6 +143,15 @@ class Contender:
             np.save(request["ids"], np.asarray(ids).astype(np.int64))
         return {"seconds": seconds}
 
+    def add(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Time adding all vectors to an empty index."""
+        vectors: Vectors = np.load(request["vectors"])
+        if request["metric"] == "cosine" and not self.adapter.native_cosine:
+            unit(vectors)
+        start = time.perf_counter()
+        self.adapter.add(vectors)
+        return {"seconds": time.perf_counter() - start}
+
 
 def _more(after: int | None, before: int | None) -> int | None:
     return None if after is None or before is None else max(0, after - before)
@@ -157,7 +166,9 @@ def _version(library: str) -> str | None:
 
 def _answer(contender: Contender, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        verb = {"build": contender.build, "search": contender.search}[request["do"]]
+        verb = {"build": contender.build, "search": contender.search, "add": contender.add}[
+            request["do"]
+        ]
         return verb(request)
     except ModuleNotFoundError as error:
         return {"error": "missing", "reason": f"not installed: no module {error.name!r}"}
