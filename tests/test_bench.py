@@ -444,6 +444,7 @@ def test_seeds_hold_every_row_of_the_prototypes() -> None:
         for row in seed.rows:
             assert seeds.text(row.published)
             assert row.method is None or (row.method in registry.METHODS and row.data)
+            assert row.rival is None or (row.rival in registry.PEERS and row.method)
 
 
 def test_seeds_prints_ours_beside_the_published() -> None:
@@ -465,3 +466,21 @@ def test_a_seeds_row_is_measured() -> None:
     assert exact["bytes"] == pytest.approx(4 * 128, rel=0.01)
     assert lvq8 is not None and lvq8["recall"] > 0.9 and lvq8["mib"] < 0.3 * exact["mib"]
     assert found["LVQ-8x8, re-rank 10×"] is None
+
+
+def test_the_seeds_rows_that_compare_and_weigh_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = replace(registry.PEERS["faiss-pqfs"], adapter="bench_fakes:Slow", settings={})
+    absent = replace(fake, adapter="bench_fakes:Absent")
+    monkeypatch.setattr(registry, "PEERS", {"faiss-pqfs": fake, "faiss-pqfs4": absent})
+    seed = seeds.load(["S4"])[0]
+    small = [
+        replace(row, data={**row.data, "n": 400, "dim": 128}) for row in seed.rows if row.method
+    ]
+    found = {
+        row.label: ours for row, ours in seeds.measured(replace(seed, rows=small), 20, 2) if ours
+    }
+    assert found["x86, 4 bits, against FAISS FastScan"]["claim"] == "no numpy to hold it against"
+    claim = found["x86, 2 bits, many threads, against FAISS FastScan"]["claim"]
+    # A quarter of the rows are searched first.
+    assert claim.startswith("+") and "% against 2" in claim
+    assert 1.9 < found["distortion against Shannon's bound"]["shannon"] < 2.7

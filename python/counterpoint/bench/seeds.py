@@ -6,7 +6,9 @@ the registry is measured; the others say "not yet" until their method is built.
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,13 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from counterpoint._recall import Ids, Vectors
 from counterpoint.bench import registry, truth
+from counterpoint.bench.adapter import Adapter
 from counterpoint.bench.ours import Counterpoint
-from counterpoint.bench.worker import size
+from counterpoint.bench.worker import size, unit
 
 K = 10
 SEED = 1
@@ -37,13 +41,18 @@ class Row:
     ----------
     published
         Figures by name: rate (distances a second), recall, first (recall 1@1), first_of_8 (1@8),
-        qps, build_s, bytes (a vector), mib, times_exact, or a claim in words.
+        qps, build_s, bytes (a vector), mib, times_exact, shannon (squared error of the codes, over
+        the least that so many bits allow), or a claim in words.
     data
         Arguments of `synthetic`.
     method
         A method of the registry, once it is built.
     knobs
         Its search arguments.
+    rival
+        A peer of the registry to hold it against: batches, both in turns.
+    k, threads
+        Neighbours and threads of that comparison; 0 threads for every core.
     """
 
     label: str
@@ -51,6 +60,9 @@ class Row:
     data: dict[str, Any] = field(default_factory=dict)
     method: str | None = None
     knobs: dict[str, Any] = field(default_factory=dict)
+    rival: str | None = None
+    k: int = K
+    threads: int = 1
     note: str = ""
 
 
@@ -118,7 +130,10 @@ def measured(seed: Seed, queries: int, rounds: int) -> Iterator[tuple[Row, Figur
             continue
         if sample is None or drawn != row.data:
             sample, drawn = _sample(row.data, queries, seed.metric), row.data
-        yield row, _measure(row, seed.metric, *sample, rounds=rounds)
+        if row.rival is not None:
+            yield row, _compare(row, seed.metric, *sample[:2], rounds=rounds)
+        else:
+            yield row, _measure(row, seed.metric, *sample, rounds=rounds)
 
 
 def _sample(data: dict[str, Any], queries: int, metric: str) -> tuple[Vectors, Vectors, Ids]:
@@ -150,6 +165,7 @@ def _measure(
         for call in calls:
             adapter.search(call, K)
         seconds = min(seconds, time.perf_counter() - start)
+    shannon = _distortion(adapter, vectors) if "shannon" in row.published else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         adapter.save(path)
@@ -164,7 +180,53 @@ def _measure(
         "build_s": build_s,
         "bytes": stored / n,
         "mib": stored / 2**20,
+        "shannon": shannon,
     }
+
+
+def _distortion(adapter: Counterpoint, vectors: Vectors) -> float:
+    """Return the squared error per squared length of 1,000 unit rows, over Shannon's 4^-bits."""
+    rows = np.arange(min(1000, len(vectors)))
+    kept = unit(adapter.index.reconstruct(rows))
+    cosines = np.einsum("ij,ij->i", kept, unit(vectors[rows]))
+    # The best multiple of the code leaves sin² of the angle.
+    error = float((1 - cosines.astype(np.float64) ** 2).mean())
+    return error * 4.0 ** int(adapter.settings["bits"])
+
+
+def _compare(row: Row, metric: str, vectors: Vectors, queries: Vectors, *, rounds: int) -> Figures:
+    """Hold ours against a rival, in batches and in turns; the best round of each."""
+    assert row.method is not None and row.rival is not None
+    spec = registry.PEERS[row.rival]
+    module, _, name = spec.adapter.partition(":")
+    made: type[Adapter] = getattr(importlib.import_module(module), name)
+    try:
+        importlib.import_module(made.module)
+    except ModuleNotFoundError:
+        return {"claim": f"no {made.library} to hold it against"}
+    threads = row.threads or os.cpu_count() or 1
+    exact = truth.nearest(vectors, queries, row.k, metric)
+    settings = registry.METHODS[row.method].settings
+    ours = Counterpoint(metric, vectors.shape[1], threads, threads, **settings)  # type: ignore[arg-type]
+    theirs = made(metric, vectors.shape[1], threads, threads, **spec.settings)  # type: ignore[arg-type]
+    scaled = metric == "cosine" and not made.native_cosine
+    asked = {ours: queries, theirs: unit(queries.copy()) if scaled else queries}
+    ours.build(vectors)
+    theirs.build(unit(vectors.copy()) if scaled else vectors)
+    theirs.set(**theirs.sweep(len(vectors), row.k)[0])
+    ours.set(**row.knobs)
+    recalls = [
+        truth.recall(vectors, queries, exact, one.search(asked[one], row.k), metric)
+        for one in (ours, theirs)
+    ]
+    seconds = dict.fromkeys(asked, float("inf"))
+    for _ in range(rounds):
+        for one in seconds:
+            start = time.perf_counter()
+            one.search(asked[one], row.k)
+            seconds[one] = min(seconds[one], time.perf_counter() - start)
+    ahead = seconds[theirs] / seconds[ours] - 1
+    return {"claim": f"{ahead:+.0%}, recall {recalls[0]:.1%} against {recalls[1]:.1%}"}
 
 
 def _alike(published: Figures, ours: Figures) -> Figures:
@@ -181,6 +243,7 @@ _FORMATS = {
     "first_of_8": "{:.1%} 1@8",
     "qps": "{:,.0f} q/s",
     "times_exact": "{:.1f}× exact",
+    "shannon": "{:.2f}× Shannon's",
     "build_s": "{:,.3f} s",
     "claim": "{}",
 }
