@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-neon lint bench wheel clean
+.PHONY: help demo test test-rust test-python test-neon lint bench wheel wheel-pgo clean
 
 help: ## Print the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench: ## Kernel benches and the machine's ceilings (criterion)
 
 wheel: $(BIN)/.ready ## An abi3 wheel in dist/
 	$(BIN)/maturin build --release --out dist
+
+wheel-pgo: $(BIN)/.ready ## The same, optimised by a profile of scripts/pgo_train.py
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/wheel-pgo.sh
 
 clean: ## Remove what was built
 	cargo clean

@@ -81,10 +81,9 @@ METHODS: tuple[Spec, ...] = (
     _turboquant("turboquant4", 4, "turbovec4"),
     _turboquant("turboquant3", 3, "turbovec3"),
     _turboquant("turboquant2", 2, "turbovec2"),
-    # No peer has one bit alone: faiss re-ranks its own.
-    _turboquant("turboquant1", 1, "faiss-rabitqfs-refine"),
+    _turboquant("turboquant1", 1, "faiss-pqfs1"),
     _turboquant("turboquant4-fitted", 4, "turbovec4", allocation="fitted"),
     _turboquant("turboquant2-fitted", 2, "turbovec2", allocation="fitted"),
-    _turboquant("turboquant1-fitted", 1, "faiss-rabitqfs-refine", allocation="fitted"),
+    _turboquant("turboquant1-fitted", 1, "faiss-pqfs1", allocation="fitted"),
     _turboquant("turboquant4-f16", 4, "faiss-pqfs-refine", "f16"),
 )

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from counterpoint._recall import Ids, Vectors
+from counterpoint.bench import data as sets
 from counterpoint.bench import registry, truth
 from counterpoint.bench.adapter import Adapter
 from counterpoint.bench.ours import Counterpoint
@@ -44,7 +45,7 @@ class Row:
         qps, build_s, bytes (a vector), mib, times_exact, shannon (squared error of the codes, over
         the least that so many bits allow), or a claim in words.
     data
-        Arguments of `synthetic`.
+        Arguments of `synthetic`; of the bench's own set where the shape is synthetic-d.
     method
         A method of the registry, once it is built.
     knobs
@@ -141,7 +142,11 @@ def _sample(data: dict[str, Any], queries: int, metric: str) -> tuple[Vectors, V
 
     options = dict(data)
     shape, n, dim = (options.pop(name) for name in ("shape", "n", "dim"))
-    vectors, asked = synthetic(shape, n, queries, dim, SEED, **options)
+    if shape == "synthetic-d":
+        # Its axes are turned: sub-quantisers of axes whose variance falls would be starved.
+        vectors, asked = sets.synthetic(n, queries, dim)
+    else:
+        vectors, asked = synthetic(shape, n, queries, dim, SEED, **options)
     return vectors, asked, truth.nearest(vectors, asked, K, metric)
 
 
