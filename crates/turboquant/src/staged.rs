@@ -20,8 +20,6 @@
 //! Candidates wait in a [`Shortlist`]; from time to time the most promising are scored to raise the bar for all.
 //! Its length follows from the bar, not from k.
 
-use std::cmp::Ordering;
-
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, Selection, rows_of};
 use counterpoint_core::select::{Hit, TopK};
@@ -123,9 +121,13 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// The most promising first; a total order.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.ceiling.total_cmp(&self.ceiling).then(self.row.cmp(&other.row))
+    /// Least for the most promising; no two are equal.
+    #[inline(always)]
+    fn key(&self) -> u64 {
+        // The bits of an f32 as an integer that orders as `total_cmp` does.
+        let bits = self.ceiling.to_bits();
+        let rising = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
+        u64::from(!rising) << 32 | u64::from(self.row)
     }
 }
 
@@ -134,6 +136,8 @@ impl Candidate {
 pub(crate) struct Shortlist {
     k: usize,
     best: TopK,
+    /// The least similarity of use, by `best`.
+    limit: f32,
     waiting: Vec<Candidate>,
     /// How many may wait before some are scored.
     room: usize,
@@ -142,7 +146,7 @@ pub(crate) struct Shortlist {
 impl Selection for Shortlist {
     #[inline(always)]
     fn bound(&self) -> f32 {
-        self.best.bound()
+        self.limit
     }
 
     fn merge(&mut self, other: Self) {
@@ -155,24 +159,33 @@ impl Shortlist {
     /// Scores the most promising candidates, or all, and drops those below the bar.
     #[inline(always)]
     fn settle<S: Simd>(&mut self, simd: S, codes: &Codes, query: &Query, all: bool, scratch: &mut Scratch) {
-        let first = (self.k + self.k / 2).max(16).min(self.waiting.len());
-        // At the end all are scored, and the bar is high already.
-        if first < self.waiting.len() && !all {
-            self.waiting.select_nth_unstable_by(first, Candidate::cmp);
-        }
-        let scored = if all { self.waiting.len() } else { first };
+        let first = (self.k + self.k / 2).max(16);
+        let scored = if all || first >= self.waiting.len() {
+            self.waiting.len()
+        } else {
+            self.waiting.select_nth_unstable_by_key(first, Candidate::key);
+            first
+        };
+        let mut narrowed = std::mem::take(&mut scratch.narrowed);
         for (i, candidate) in self.waiting[..scored].iter().enumerate() {
             if let Some(soon) = self.waiting.get(i + AHEAD) {
                 prefetch(codes.low_row(soon.row as usize));
             }
-            codes.score_one(simd, query, *candidate, &mut self.best, scratch);
+            if candidate.ceiling >= self.limit {
+                narrowed.push(codes.narrow(simd, query, *candidate));
+            }
         }
-        if all {
-            self.waiting.clear();
-            return;
+        narrowed.sort_unstable_by_key(Candidate::key);
+        for candidate in narrowed.drain(..) {
+            if candidate.ceiling < self.limit {
+                break;
+            }
+            codes.score_one(simd, query, candidate, &mut self.best, scratch);
+            self.limit = codes.limit(query, self.best.bound());
         }
-        let limit = codes.limit(query, self.best.bound());
-        self.waiting.drain(..first);
+        scratch.narrowed = narrowed;
+        self.waiting.drain(..scored);
+        let limit = self.limit;
         self.waiting.retain(|candidate| candidate.ceiling >= limit);
         self.room = (2 * self.waiting.len()).max(WAIT).max(2 * self.k);
     }
@@ -182,6 +195,7 @@ impl Shortlist {
 pub(crate) struct Scratch {
     scan: Vec<u8>,
     pub(crate) codes: Vec<u8>,
+    narrowed: Vec<Candidate>,
 }
 
 /// What a thread holds of the groups it is at.
@@ -211,7 +225,7 @@ impl Codes {
 
     pub(crate) fn scratch(&self) -> Scratch {
         let (bits, padded) = self.quantizer().map_or((0, 0), |q| (q.scan_bits(), q.padded()));
-        Scratch { scan: vec![0; bits / 8], codes: vec![0; padded] }
+        Scratch { scan: vec![0; bits / 8], codes: vec![0; padded], narrowed: Vec::new() }
     }
 
     pub(crate) fn prepare<S: Simd>(
@@ -252,7 +266,7 @@ impl Codes {
     /// Puts a row's codes together, in `scratch`.
     #[inline(always)]
     pub(crate) fn unpack<S: Simd>(&self, simd: S, quantizer: &Quantizer, row: usize, scratch: &mut Scratch) {
-        let Scratch { scan, codes } = scratch;
+        let Scratch { scan, codes, .. } = scratch;
         fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, scan);
         quantizer.codes(simd, scan, self.low_row(row), codes);
     }
@@ -305,7 +319,22 @@ impl Codes {
         self.distance(query, row, self.sum(simd, quantizer, query, row, scratch))
     }
 
-    /// Offers a candidate to `best`, unless one of its ceilings is below the bar.
+    /// A candidate under the lower of its ceilings.
+    #[inline(always)]
+    fn narrow<S: Simd>(&self, simd: S, query: &Query, mut candidate: Candidate) -> Candidate {
+        let Candidate { row, scale, offset, ceiling } = candidate;
+        if let Some(second) = &query.second
+            && scale > 0.0
+        {
+            let low = simd.planes_sum(self.low_row(row as usize), &second.spans, &second.weights);
+            let sign = (ceiling - offset) / scale - query.band;
+            let sum = second.sign * sign + (second.low * low as f32 + second.rest);
+            candidate.ceiling = ceiling.min(offset + scale * (sum + second.band));
+        }
+        candidate
+    }
+
+    /// Offers a candidate to `best`, at most as near as its ceiling.
     #[inline(always)]
     fn score_one<S: Simd>(
         &self,
@@ -316,27 +345,11 @@ impl Codes {
         scratch: &mut Scratch,
     ) {
         let Some(quantizer) = self.quantizer() else { return };
-        let limit = self.limit(query, best.bound());
-        if candidate.ceiling < limit {
-            return;
-        }
-        let row = candidate.row as usize;
-        let Candidate { scale, offset, .. } = candidate;
-        let mut ceiling = candidate.ceiling;
-        if let Some(second) = &query.second
-            && scale > 0.0
-        {
-            let low = simd.planes_sum(self.low_row(row), &second.spans, &second.weights);
-            let sign = (candidate.ceiling - offset) / scale - query.band;
-            let sum = second.sign * sign + (second.low * low as f32 + second.rest);
-            ceiling = ceiling.min(offset + scale * (sum + second.band));
-            if ceiling < limit {
-                return;
-            }
-        }
-        let exact = f64::from(offset) + f64::from(scale) * self.sum(simd, quantizer, query, row, scratch);
+        let Candidate { row, scale, offset, ceiling } = candidate;
+        let sum = self.sum(simd, quantizer, query, row as usize, scratch);
+        let exact = f64::from(offset) + f64::from(scale) * sum;
         let distance = self.distance_at(query, exact.min(f64::from(ceiling)));
-        best.push(Hit { distance, row: candidate.row });
+        best.push(Hit { distance, row });
     }
 }
 
@@ -379,7 +392,13 @@ impl Scan for Staged<'_> {
     }
 
     fn top(&self, k: usize) -> Shortlist {
-        Shortlist { k, best: TopK::new(k), waiting: Vec::new(), room: WAIT.max(2 * k) }
+        Shortlist {
+            k,
+            best: TopK::new(k),
+            limit: f32::NEG_INFINITY,
+            waiting: Vec::new(),
+            room: WAIT.max(2 * k),
+        }
     }
 
     #[inline(always)]
@@ -394,13 +413,10 @@ impl Scan for Staged<'_> {
         chunk: &mut Chunk,
         slot: usize,
         tile: &QueryTile,
-        queries: &[Query],
+        _: &[Query],
         bounds: &[f32; TILE],
     ) -> [u64; TILE] {
-        let mut terms = tile.terms.clone();
-        for ((limit, query), &bound) in terms.limit.iter_mut().zip(queries).zip(bounds) {
-            *limit = self.0.limit(query, bound);
-        }
+        let terms = QueryTerms { limit: *bounds, ..tile.terms };
         let index = chunk.indices[slot];
         let (group, rows) = (self.0.scan_group(index), self.0.terms(index));
         simd.fastscan_survivors(group, rows, &tile.tile, &terms, &mut chunk.values)
@@ -430,7 +446,10 @@ impl Scan for Staged<'_> {
 
     #[inline(always)]
     fn finish<S: Simd>(&self, simd: S, query: &Query, mut top: Shortlist) -> Vec<Hit> {
-        top.settle(simd, self.0, query, true, &mut self.0.scratch());
+        let mut scratch = self.0.scratch();
+        // The best first, for a bar that keeps most of the others out.
+        top.settle(simd, self.0, query, false, &mut scratch);
+        top.settle(simd, self.0, query, true, &mut scratch);
         top.best.into_sorted()
     }
 }
