@@ -7,7 +7,7 @@
 //!
 //! | family | operation | exactness across levels |
 //! |---|---|---|
-//! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold | within a derived bound |
+//! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
@@ -122,6 +122,20 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
     fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
+
+    /// Writes `dot(vector i, row r) - panel.terms[r]` to `scores[i][r]` for the vectors there are and all 64 rows; bit
+    /// `r` of entry `i` is set iff not `scores[i][r] < limits[i]`. A score depends on its vector and row only, and is
+    /// the same at every level that has fused multiply-adds (all but the scalar).
+    ///
+    /// # Panics
+    /// If panel and vectors differ in dimension.
+    fn f32_scores(
+        self,
+        panel: &f32::Panel,
+        vectors: product::Vectors<'_>,
+        limits: &[f32; TILE],
+        scores: &mut product::Sums,
+    ) -> [u64; TILE];
 
     /// Replaces `values` by their Hadamard transform, without normalisation: twice gives `values.len()` times what was
     /// there. The same bytes on every level.
@@ -253,6 +267,29 @@ macro_rules! token {
                         4 => f32::$module::survivors::<4>(view, limits),
                         5 => f32::$module::survivors::<5>(view, limits),
                         _ => f32::$module::survivors::<6>(view, limits),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn f32_scores(
+                self,
+                panel: &f32::Panel,
+                vectors: product::Vectors<'_>,
+                limits: &[f32; TILE],
+                scores: &mut product::Sums,
+            ) -> [u64; TILE] {
+                let view = f32::ScoresView::checked(panel, vectors);
+                // SAFETY: `self` proves the features; the lengths by the checks in `ScoresView` and `Vectors`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match vectors.count() {
+                        1 => f32::$module::scores::<1>(view, limits, scores),
+                        2 => f32::$module::scores::<2>(view, limits, scores),
+                        3 => f32::$module::scores::<3>(view, limits, scores),
+                        4 => f32::$module::scores::<4>(view, limits, scores),
+                        5 => f32::$module::scores::<5>(view, limits, scores),
+                        _ => f32::$module::scores::<6>(view, limits, scores),
                     }
                 }
             }

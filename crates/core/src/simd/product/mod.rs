@@ -25,10 +25,10 @@ pub type Sums = [[f32; GROUP]; TILE];
 /// 1 to [`TILE`] vectors of equal length.
 #[derive(Clone, Copy)]
 pub struct Vectors<'a> {
-    values: &'a [f32],
-    stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
     count: usize,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'a> Vectors<'a> {
