@@ -17,9 +17,12 @@
 //!
 //! Nothing here depends on the level, the processor or the number of threads.
 
+mod leading;
+
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+pub use leading::{Orthonormalise, leading};
 use nalgebra::{DMatrix, DVector, Dyn, SymmetricEigen};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

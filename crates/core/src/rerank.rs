@@ -63,12 +63,37 @@ impl Work for Rerank<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
-        let mut scratch = vec![0.0; self.query.len()];
-        let mut top = TopK::new(self.k);
-        for hit in self.hits {
-            let exact = self.kept.distance(simd, self.metric, self.query, hit.row as usize, &mut scratch);
-            top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
-        }
-        top.into_sorted()
+        let Self { kept, metric, query, hits, k } = self;
+        rescored(simd, kept, metric, query, &hits, k, &mut vec![0.0; query.len()])
     }
+}
+
+/// Bytes of kept vectors asked for ahead of the one that is scored.
+const AHEAD: usize = 6144;
+
+/// The `k` nearest of `hits`, each at its exact distance from a prepared and padded query; at the distance it has where
+/// no vectors are kept. `scratch` has the query's length.
+#[inline(always)]
+pub fn rescored<S: Simd>(
+    simd: S,
+    kept: &Kept,
+    metric: Metric,
+    query: &[f32],
+    hits: &[Hit],
+    k: usize,
+    scratch: &mut [f32],
+) -> Vec<Hit> {
+    let mut top = TopK::new(k);
+    let ahead = (AHEAD / kept.row_bytes().max(1)).clamp(1, 8);
+    for hit in hits.iter().take(ahead) {
+        kept.prefetch(hit.row as usize);
+    }
+    for (i, hit) in hits.iter().enumerate() {
+        if let Some(next) = hits.get(i + ahead) {
+            kept.prefetch(next.row as usize);
+        }
+        let exact = kept.distance(simd, metric, query, hit.row as usize, scratch);
+        top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
+    }
+    top.into_sorted()
 }

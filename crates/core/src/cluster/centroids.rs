@@ -10,10 +10,10 @@
 //! number of threads nor the vectors beside.
 
 use crate::metric::Metric;
+use crate::scan::rows_of;
 use crate::simd::f32::Panel;
 use crate::simd::product::Vectors;
 use crate::simd::{GROUP, Simd, TILE, Work, run};
-use crate::scan::rows_of;
 use crate::threads::{Cancelled, Control};
 use crate::vectors::Matrix;
 
@@ -157,14 +157,21 @@ impl Centroids {
         assert_eq!(rows.dim(), self.dim(), "rows and centroids of different dimensions");
         let width = width.min(self.len());
         let count = rows.rows() * width;
-        let mut found =
-            Nearest { clusters: vec![0; count], scores: vec![0.0; count], width, scratch: Scratch::default() };
+        let mut found = Nearest {
+            clusters: vec![0; count],
+            scores: vec![0.0; count],
+            width,
+            scratch: Scratch::default(),
+        };
         let part = (PART * width).max(1);
         let parts = found.clusters.chunks_mut(part).zip(found.scores.chunks_mut(part));
         control.for_each(parts.enumerate(), |(part, (clusters, scores))| {
             let (values, stride) = (&rows.values()[part * PART * rows.stride()..], rows.stride());
             let scratch = &mut Scratch::default();
-            run(control.level(), Search { centroids: self, values, stride, width, clusters, scores, scratch });
+            run(
+                control.level(),
+                Search { centroids: self, values, stride, width, clusters, scores, scratch },
+            );
             Ok::<_, Cancelled>(())
         })?;
         Ok(found)
@@ -259,7 +266,8 @@ impl Centroids {
                 for (limit, kept) in limits.iter_mut().zip(kept.chunks_exact(width)) {
                     *limit = score(kept[width - 1]);
                 }
-                let vectors = Vectors::new(&values[t * TILE * stride..], stride, kept.len() / width, self.dim());
+                let vectors =
+                    Vectors::new(&values[t * TILE * stride..], stride, kept.len() / width, self.dim());
                 let masks = simd.f32_scores(panel, vectors, &limits, &mut scores);
                 for ((kept, scores), mask) in kept.chunks_exact_mut(width).zip(&scores).zip(masks) {
                     for r in rows_of(mask & present) {
@@ -294,7 +302,9 @@ impl Centroids {
             let present = u64::MAX >> (GROUP - (self.len() - first).min(GROUP));
             let masks = simd.f32_scores(panel, vectors, &limits, &mut scores);
             let kept = scratch.keys.chunks_exact_mut(capacity).zip(&mut scratch.counts);
-            for (((kept, count), (scores, mask)), limit) in kept.zip(scores.iter().zip(masks)).zip(&mut limits) {
+            for (((kept, count), (scores, mask)), limit) in
+                kept.zip(scores.iter().zip(masks)).zip(&mut limits)
+            {
                 for r in rows_of(mask & present) {
                     kept[*count] = key(scores[r], (first + r) as u32);
                     *count += 1;

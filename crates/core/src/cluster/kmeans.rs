@@ -58,11 +58,8 @@ impl KMeans {
     ) -> Result<Clustering, Cancelled> {
         let clusters = self.clusters.clamp(1, rows.rows().max(1));
         let chosen = choose(rows.rows(), clusters.saturating_mul(self.sample.max(1)), self.seed);
-        let sample = if chosen.len() < rows.rows() {
-            Cow::Owned(select(rows, &chosen))
-        } else {
-            Cow::Borrowed(rows)
-        };
+        let sample =
+            if chosen.len() < rows.rows() { Cow::Owned(select(rows, &chosen)) } else { Cow::Borrowed(rows) };
         let mut centroids = seeds(&sample, metric, clusters, self.seed ^ 1, control)?;
         let losses = Losses::new(&sample, metric);
         let mut labels = Vec::new();

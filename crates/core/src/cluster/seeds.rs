@@ -41,7 +41,8 @@ pub(super) fn seeds(
         if drawn.is_empty() {
             break;
         }
-        let centroids = Centroids::new(super::kmeans::directions(select(&candidates, &drawn), metric), metric);
+        let centroids =
+            Centroids::new(super::kmeans::directions(select(&candidates, &drawn), metric), metric);
         let nearest = centroids.nearest(&candidates, 1, control)?;
         let first = seeds.is_empty();
         for (row, (weight, &score)) in weights.iter_mut().zip(nearest.scores()).enumerate() {

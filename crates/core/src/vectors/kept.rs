@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use super::{InputError, Matrix, RowSource};
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
-use crate::simd::Simd;
+use crate::simd::{Simd, prefetch};
 use crate::threads::Control;
 
 /// Whether original vectors are kept, and in what precision.
@@ -142,6 +142,28 @@ impl Kept {
             Kept::None => None,
             Kept::F16(matrix) => Some(matrix),
             Kept::F32(matrix) => Some(matrix),
+        }
+    }
+
+    /// Bytes of a row, with its padding.
+    pub fn row_bytes(&self) -> usize {
+        match self {
+            Kept::None => 0,
+            Kept::F16(matrix) => matrix.stride() * size_of::<f16>(),
+            Kept::F32(matrix) => matrix.stride() * size_of::<f32>(),
+        }
+    }
+
+    /// Asks for a row, to be scored soon.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline(always)]
+    pub fn prefetch(&self, row: usize) {
+        match self {
+            Kept::None => {}
+            Kept::F16(matrix) => prefetch(bytemuck::cast_slice(matrix.padded(row))),
+            Kept::F32(matrix) => prefetch(bytemuck::cast_slice(matrix.padded(row))),
         }
     }
 

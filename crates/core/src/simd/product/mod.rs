@@ -44,8 +44,9 @@ impl<'a> Vectors<'a> {
         Self { values, stride, count, depth }
     }
 
+    /// How many.
     #[inline(always)]
-    pub(super) fn count(self) -> usize {
+    pub fn count(self) -> usize {
         self.count
     }
 }
