@@ -64,16 +64,22 @@ impl Work for Rerank<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
         let Self { kept, metric, query, hits, k } = self;
-        rescored(simd, kept, metric, query, &hits, k, &mut vec![0.0; query.len()])
+        rescored(simd, kept, metric, query, &hits, k, None, &mut vec![0.0; query.len()])
     }
 }
 
-/// Bytes of kept vectors asked for ahead of the one that is scored.
-const AHEAD: usize = 6144;
+/// Rows asked for at once.
+const TOGETHER: usize = 4;
+/// Hits scored before errors are believed.
+const LEAST: usize = 8;
 
 /// The `k` nearest of `hits`, each at its exact distance from a prepared and padded query; at the distance it has where
 /// no vectors are kept. `scratch` has the query's length.
+///
+/// With `patience`, hits are sorted by their estimates, and those are left that are nearer than the k-th only if
+/// their estimate errs by more than `patience` standard deviations from the mean error, both as seen until then.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the inner loop of searches")]
 pub fn rescored<S: Simd>(
     simd: S,
     kept: &Kept,
@@ -81,19 +87,30 @@ pub fn rescored<S: Simd>(
     query: &[f32],
     hits: &[Hit],
     k: usize,
+    patience: Option<f32>,
     scratch: &mut [f32],
 ) -> Vec<Hit> {
     let mut top = TopK::new(k);
-    let ahead = (AHEAD / kept.row_bytes().max(1)).clamp(1, 8);
-    for hit in hits.iter().take(ahead) {
-        kept.prefetch(hit.row as usize);
-    }
+    let (mut sum, mut squares) = (0.0_f32, 0.0_f32);
     for (i, hit) in hits.iter().enumerate() {
-        if let Some(next) = hits.get(i + ahead) {
-            kept.prefetch(next.row as usize);
+        if let Some(patience) = patience
+            && i > k
+            && i >= LEAST
+        {
+            let mean = sum / i as f32;
+            let deviation = (squares / i as f32 - mean * mean).max(0.0).sqrt();
+            if hit.distance + mean - patience * deviation > top.bound() {
+                break;
+            }
         }
-        let exact = kept.distance(simd, metric, query, hit.row as usize, scratch);
-        top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
+        if i.is_multiple_of(TOGETHER) {
+            kept.prefetch(hits[i..].iter().take(TOGETHER).map(|hit| hit.row as usize));
+        }
+        let exact = kept.distance(simd, metric, query, hit.row as usize, scratch).unwrap_or(hit.distance);
+        let error = exact - hit.distance;
+        sum += error;
+        squares += error * error;
+        top.push(Hit { distance: exact, row: hit.row });
     }
     top.into_sorted()
 }

@@ -35,6 +35,9 @@ use crate::store::{Clusters, Learned};
 const BATCH: usize = 1024;
 /// Candidates of one batch at most.
 const ROOM: usize = 1 << 21;
+/// Standard deviations by which the estimate of a candidate would have to err to be worth a look: at 2.5 to 3 the share
+/// of neighbours that is lost is below 0.003 on wordnet-minilm and Fashion-MNIST, at 2 up to 0.03.
+const PATIENCE: f32 = 2.5;
 /// Clusters of each query that come first.
 const FIRST: usize = 4;
 
@@ -395,7 +398,7 @@ impl Call<'_> {
     ) -> Vec<Hit> {
         let query = &queries.values[i * queries.stride..(i + 1) * queries.stride];
         let metric = self.store.metric;
-        let square = if metric == Metric::L2 && !self.exact { simd.dot(query, query) } else { 0.0 };
+        let square = if metric == Metric::L2 { simd.dot(query, query) } else { 0.0 };
         let candidates = pools.candidates(i).map(|(estimate, row)| {
             let distance = match metric {
                 Metric::L2 => square - 2.0 * estimate,
@@ -405,10 +408,10 @@ impl Call<'_> {
             Hit { distance: metric.clamp(distance), row }
         });
         let mut hits: Vec<Hit> = candidates.collect();
-        if self.exact {
-            return rescored(simd, &self.store.kept, metric, query, &hits, self.k, scratch);
-        }
         hits.sort_unstable();
+        if self.exact {
+            return rescored(simd, &self.store.kept, metric, query, &hits, self.k, Some(PATIENCE), scratch);
+        }
         hits.truncate(self.k);
         hits
     }

@@ -4,6 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::{InputError, Matrix, RowSource};
+use crate::buffer::LINE;
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
 use crate::simd::{Simd, prefetch};
@@ -145,25 +146,22 @@ impl Kept {
         }
     }
 
-    /// Bytes of a row, with its padding.
-    pub fn row_bytes(&self) -> usize {
-        match self {
-            Kept::None => 0,
-            Kept::F16(matrix) => matrix.stride() * size_of::<f16>(),
-            Kept::F32(matrix) => matrix.stride() * size_of::<f32>(),
-        }
-    }
-
-    /// Asks for a row, to be scored soon.
+    /// Asks for rows, to be scored soon: the first lines of all, then the second ones, for memory gives several runs of
+    /// lines at once faster than one after another.
     ///
     /// # Panics
     /// If there is no such row.
     #[inline(always)]
-    pub fn prefetch(&self, row: usize) {
-        match self {
-            Kept::None => {}
-            Kept::F16(matrix) => prefetch(bytemuck::cast_slice(matrix.padded(row))),
-            Kept::F32(matrix) => prefetch(bytemuck::cast_slice(matrix.padded(row))),
+    pub fn prefetch(&self, rows: impl Iterator<Item = usize> + Clone) {
+        let (bytes, stride) = match self {
+            Kept::None => return,
+            Kept::F16(matrix) => (matrix.as_bytes(), matrix.stride() * size_of::<f16>()),
+            Kept::F32(matrix) => (matrix.as_bytes(), matrix.stride() * size_of::<f32>()),
+        };
+        for line in (0..stride).step_by(LINE) {
+            for row in rows.clone() {
+                prefetch(&bytes[row * stride + line..][..1]);
+            }
         }
     }
 
