@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::centroids::{Centroids, Nearest};
+use super::coded::CodedRows;
 use super::seeds::{seeds, select};
 use crate::axes::choose;
 use crate::metric::Metric;
@@ -65,11 +66,13 @@ impl KMeans {
         };
         let mut centroids = seeds(&sample, metric, clusters, self.seed ^ 1, control)?;
         let losses = Losses::new(&sample, metric);
+        let coded = CodedRows::new(&sample, control)?;
         let mut labels = Vec::new();
         for _ in 0..self.iterations {
-            let nearest = Centroids::new(centroids.clone(), metric).nearest(&sample, 1, control)?;
+            let ready = Centroids::about(centroids.clone(), metric, coded.origin.clone(), Vec::new());
+            let nearest = ready.nearest_of(&sample, Some(&coded), 1, control)?;
             let mut now = nearest.clusters().to_vec();
-            repair(&mut now, centroids.rows(), |row| losses.of(row, nearest.scores()[row]));
+            repair(&mut now, centroids.rows(), |row| losses.of(row, nearest.distances()[row]));
             if now == labels {
                 break;
             }
@@ -108,28 +111,30 @@ fn count(labels: &[u32], clusters: usize) -> Vec<u32> {
     counts
 }
 
-/// What k-means makes small: under l2 the squared distance ‖x‖² − 2·s of a row from its centroid, else ‖x‖ − s, where
-/// s is their score.
+/// What k-means makes small: under l2 the squared distance of a row from its centroid, else ‖x‖ − ⟨x, c⟩.
 pub(super) struct Losses {
+    /// Added to a distance.
     norms: Vec<f64>,
-    scale: f64,
     /// A loss within what rounding may do is none, in units of the norm.
     error: f64,
 }
 
 impl Losses {
     pub(super) fn new(rows: &Matrix<f32>, metric: Metric) -> Self {
-        let square = |row| rows.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
-        let norm = |row| if metric == Metric::L2 { square(row) } else { square(row).sqrt() };
+        let norm = |row| match metric {
+            Metric::L2 => 0.0,
+            Metric::Ip | Metric::Cosine => {
+                rows.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
+            }
+        };
         Self {
             norms: (0..rows.rows()).map(norm).collect(),
-            scale: if metric == Metric::L2 { 2.0 } else { 1.0 },
             error: 4.0 * f64::from(dot_error(rows.dim())),
         }
     }
 
-    pub(super) fn of(&self, row: usize, score: f32) -> f64 {
-        let loss = self.norms[row] - self.scale * f64::from(score);
+    pub(super) fn of(&self, row: usize, distance: f32) -> f64 {
+        let loss = self.norms[row] + f64::from(distance);
         if loss > self.error * self.norms[row] { loss } else { 0.0 }
     }
 }

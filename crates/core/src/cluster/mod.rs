@@ -6,6 +6,7 @@
 //! - [`Probed`] groups queries by the lists they probe.
 
 mod centroids;
+mod coded;
 mod kmeans;
 mod seeds;
 
