@@ -30,6 +30,8 @@ use crate::vectors::Matrix;
 
 /// Largest magnitude of a code.
 const LARGEST: f32 = 127.0;
+/// Vectors no value of which is above are as good as their origin.
+const SMALLEST: f32 = 1e-30;
 /// What makes a signed code unsigned.
 const MIDDLE: f32 = 128.0;
 /// Sums kept apart, so that they fill registers.
@@ -70,37 +72,45 @@ impl CodedTile {
         for (i, codes) in codes.0.chunks_exact_mut(dim.max(1)).enumerate().take(count) {
             let values = &values[i * stride..][..dim];
             let mut most = [0.0_f32; LANES];
-            lanes(values, origin, |lane, value, origin| most[lane] = most[lane].max((value - origin).abs()));
-            let most = most.into_iter().fold(0.0, f32::max);
-            let step = most / LARGEST;
-            let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+            lanes(values, origin, |lane, value, origin| most[lane] = larger((value - origin).abs(), most[lane]));
+            let most = most.into_iter().fold(0.0, larger);
+            let (step, inverse) = if most > SMALLEST { (most / LARGEST, LARGEST / most) } else { (0.0, 0.0) };
             for ((code, &value), &origin) in codes.iter_mut().zip(values).zip(origin) {
-                *code = round(((value - origin) * inverse).clamp(-LARGEST, LARGEST));
+                *code = whole((value - origin) * inverse).1;
             }
-            let (mut errors, mut sum, mut squares) = ([0.0_f32; LANES], 0_i32, 0_i32);
-            let blocks = codes.chunks(LANES).zip(values.chunks(LANES)).zip(origin.chunks(LANES));
-            for ((codes, values), origin) in blocks {
-                for (((error, &code), &value), &origin) in errors.iter_mut().zip(codes).zip(values).zip(origin) {
-                    let rest = (value - origin) - step * f32::from(code);
-                    *error += rest * rest;
-                }
-                sum += codes.iter().map(|&code| i32::from(code)).sum::<i32>();
-                squares += codes.iter().map(|&code| i32::from(code) * i32::from(code)).sum::<i32>();
-            }
-            let error: f32 = errors.iter().sum();
+            let (mut sum, mut square, mut error) = ([0.0_f32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
+            lanes(values, origin, |lane, value, origin| {
+                let scaled = (value - origin) * inverse;
+                let (code, _) = whole(scaled);
+                sum[lane] += code;
+                square[lane] += code * code;
+                error[lane] += (scaled - code) * (scaled - code);
+            });
+            let [sum, square, error] = [sum, square, error].map(|lanes| lanes.into_iter().sum::<f32>());
             self.step[i] = step;
-            self.shift[i] = -MIDDLE * step * sum as f32;
-            self.error[i] = error.sqrt() * 1.001;
-            self.norm[i] = step * (squares as f32).sqrt() * 1.001;
+            self.shift[i] = -MIDDLE * step * sum;
+            self.norm[i] = step * square.sqrt() * 1.001;
+            // Scaling rounds each value off by less than 3·10⁻⁵ steps.
+            let unscaled = if step > 0.0 { 0.0 } else { SMALLEST * dim as f32 };
+            self.error[i] = step * (error.sqrt() * 1.001 + 3e-5 * (dim as f32).sqrt()) + unscaled;
         }
         self.tile.refill(codes.0.chunks_exact(dim.max(1)).take(count));
     }
 }
 
-/// To the nearest whole number, halves away from zero; `value` is within ±127.
+/// The nearest whole number, of two the even one, as it is and in 8 bits; `value` is within ±127.5.
 #[inline(always)]
-fn round(value: f32) -> i8 {
-    (value + 0.5_f32.copysign(value)) as i32 as i8
+fn whole(value: f32) -> (f32, i8) {
+    // Where one unit is the last bit of a value: the sum is rounded to whole units, and its last bits are the number's.
+    const UNITS: f32 = 12_582_912.0;
+    let sum = value + UNITS;
+    (sum - UNITS, sum.to_bits() as i8)
+}
+
+/// The larger of two that are no NaN.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Calls `each` with every pair of values and its lane.
@@ -207,8 +217,8 @@ impl CodedCentroids {
             let inverse = if sigma > 0.0 { 1.0 / sigma } else { 0.0 };
             let (mut square, mut errors, mut along) = (0.0_f64, 0.0_f64, 0.0_f64);
             for ((code, value), &origin) in row_codes.iter_mut().zip(about()).zip(&origin) {
-                let signed = round((value * inverse).clamp(-LARGEST, LARGEST));
-                *code = (i32::from(signed) + MIDDLE as i32) as u8;
+                let (signed, low) = whole((value * inverse).clamp(-LARGEST, LARGEST));
+                *code = low.cast_unsigned().wrapping_add(MIDDLE as u8);
                 square += f64::from(value).powi(2);
                 errors += (f64::from(value) - f64::from(sigma) * f64::from(signed)).powi(2);
                 along += f64::from(value) * f64::from(origin);
@@ -280,7 +290,10 @@ impl CodedCentroids {
     }
 
     /// Calls `each` with the centroids that may be among the `width` nearest (at least one and at most all) of vector
-    /// `i`, and with no few others. `maxima` is memory to work in.
+    /// `i`, and with few others. `maxima` is memory to work in.
+    ///
+    /// The limit is found from the largest bounds of disjoint sets of centroids, at least twice as many as are asked
+    /// for: their w-th largest is one of w bounds that are no smaller.
     #[inline(always)]
     pub(super) fn candidates(
         &self,
@@ -291,25 +304,33 @@ impl CodedCentroids {
         maxima: &mut Vec<f32>,
         mut each: impl FnMut(usize),
     ) {
-        // The largest of so many disjoint sets of bounds; at least `width` of them are finite, and the `width`-th
-        // largest of these is no larger than that of all.
-        let sets = (2 * width).next_power_of_two().max(LANES);
-        maxima.clear();
-        maxima.resize(sets, f32::NEG_INFINITY);
-        for (g, bounds) in bounds.iter().enumerate() {
-            let first = g * GROUP % sets;
-            if sets >= GROUP {
-                let maxima = &mut maxima[first..first + GROUP];
-                maxima.iter_mut().zip(&bounds[i]).for_each(|(most, &bound)| *most = most.max(bound));
-            } else {
-                for bounds in bounds[i].chunks_exact(sets) {
-                    maxima.iter_mut().zip(bounds).for_each(|(most, &bound)| *most = most.max(bound));
+        let least = if 2 * width <= LANES {
+            let mut maxima = [f32::NEG_INFINITY; LANES];
+            for bounds in bounds {
+                for bounds in bounds[i].as_chunks::<LANES>().0 {
+                    maxima.iter_mut().zip(bounds).for_each(|(most, &bound)| *most = larger(bound, *most));
                 }
             }
-        }
-        let (_, &mut least, _) = maxima.select_nth_unstable_by(width - 1, |a, b| b.total_cmp(a));
+            let mut least = f32::INFINITY;
+            for _ in 0..width {
+                // Equal ones leave together: then the least comes out smaller, which does no harm.
+                least = maxima.into_iter().fold(f32::NEG_INFINITY, larger);
+                maxima.iter_mut().for_each(|most| *most = if *most < least { *most } else { f32::NEG_INFINITY });
+            }
+            least
+        } else {
+            let sets = (2 * width).next_power_of_two().max(GROUP);
+            maxima.clear();
+            maxima.resize(sets, f32::NEG_INFINITY);
+            for (g, bounds) in bounds.iter().enumerate() {
+                let maxima = &mut maxima[g * GROUP % sets..][..GROUP];
+                maxima.iter_mut().zip(&bounds[i]).for_each(|(most, &bound)| *most = larger(bound, *most));
+            }
+            *maxima.select_nth_unstable_by(width - 1, |a, b| b.total_cmp(a)).1
+        };
         let size = tile.norm[i] + tile.error[i] + self.reach;
-        let limit = least - 2.0 * margin * self.step - self.slack * size * size;
+        // An absent centroid's bound is below every finite limit.
+        let limit = (least - 2.0 * margin * self.step - self.slack * size * size).max(f32::MIN);
         for (g, bounds) in bounds.iter().enumerate() {
             let mut mask = 0_u64;
             for (r, &bound) in bounds[i].iter().enumerate() {
