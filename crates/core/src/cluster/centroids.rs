@@ -67,6 +67,22 @@ impl Nearest {
     pub fn of(&self, vector: usize) -> &[u32] {
         &self.clusters[vector * self.width..(vector + 1) * self.width]
     }
+
+    /// The nearest cluster of each vector, and its distance.
+    pub(super) fn first(&self) -> (Vec<u32>, Vec<f32>) {
+        let width = self.width.max(1);
+        let clusters = self.clusters.iter().copied().step_by(width).collect();
+        (clusters, self.distances.iter().copied().step_by(width).collect())
+    }
+
+    /// How much farther the second cluster is than the first, in the mean of all vectors; 0 if there is no second.
+    pub(super) fn gap(&self) -> f64 {
+        let rows = self.distances.chunks_exact(self.width.max(1));
+        let gaps: Vec<f64> = rows
+            .filter_map(|row| Some(f64::from(*row.get(1)?) - f64::from(*row.first()?)))
+            .collect();
+        gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
+    }
 }
 
 /// A distance and its cluster: the nearer, the smaller; among equal distances, the lower cluster.
