@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 
 use super::centroids::{Centroids, Nearest};
+use super::balance;
+#[cfg(doc)]
+use super::balance::LARGEST;
+use super::coded::{CodedRows, mean};
 use super::seeds::{seeds, select};
 use crate::axes::choose;
 use crate::metric::Metric;
@@ -23,6 +27,8 @@ pub struct KMeans {
     pub iterations: usize,
     /// Rows learned from, for each cluster.
     pub sample: usize,
+    /// Whether clusters are to be of like size: none larger than [`LARGEST`] times the mean.
+    pub balanced: bool,
     /// What is drawn at random follows from it.
     pub seed: u64,
 }
@@ -32,7 +38,7 @@ pub struct KMeans {
 pub struct Clustering {
     /// The centroids.
     pub centroids: Centroids,
-    /// The cluster of each row. Each cluster has rows.
+    /// The cluster of each row: the nearest, unless balanced. Each cluster has rows.
     pub labels: Vec<u32>,
     /// The nearest clusters of each row.
     pub nearest: Nearest,
@@ -41,7 +47,7 @@ pub struct Clustering {
 impl KMeans {
     /// So many clusters, with defaults for the rest.
     pub fn new(clusters: usize) -> Self {
-        Self { clusters, iterations: 10, sample: 128, seed: 0 }
+        Self { clusters, iterations: 10, sample: 128, balanced: false, seed: 0 }
     }
 
     /// Clusters `rows` (prepared for the metric: finite, of legal magnitude), and finds the `width` nearest clusters of
@@ -58,75 +64,96 @@ impl KMeans {
     ) -> Result<Clustering, Cancelled> {
         let clusters = self.clusters.clamp(1, rows.rows().max(1));
         let chosen = choose(rows.rows(), clusters.saturating_mul(self.sample.max(1)), self.seed);
-        let sample =
-            if chosen.len() < rows.rows() { Cow::Owned(select(rows, &chosen)) } else { Cow::Borrowed(rows) };
+        let sample = if chosen.len() < rows.rows() {
+            Cow::Owned(select(rows, &chosen))
+        } else {
+            Cow::Borrowed(rows)
+        };
         let mut centroids = seeds(&sample, metric, clusters, self.seed ^ 1, control)?;
         let losses = Losses::new(&sample, metric);
+        let coded = CodedRows::new(&sample, control)?;
+        let mut prices = if self.balanced { vec![0.0; centroids.rows()] } else { Vec::new() };
         let mut labels = Vec::new();
         for _ in 0..self.iterations {
-            let nearest = Centroids::new(centroids.clone(), metric).nearest(&sample, 1, control)?;
-            let mut now = nearest.clusters().to_vec();
-            repair(&mut now, centroids.rows(), |row| losses.of(row, nearest.scores()[row]));
-            if now == labels {
+            let ready = Centroids::about(centroids.clone(), metric, coded.origin.clone(), prices.clone());
+            let width = if self.balanced { 2 } else { 1 };
+            let nearest = ready.nearest_of(&sample, Some(&coded), width, control)?;
+            let (mut now, distances) = nearest.first();
+            repair(&mut now, centroids.rows(), |row| losses.of(row, distances[row]));
+            if self.balanced {
+                balance::adjust(&mut prices, &now, nearest.gap(), metric);
+            } else if now == labels {
                 break;
             }
             labels = now;
             centroids = means(&sample, &labels, &centroids, metric, control)?;
         }
-        finish(rows, centroids, metric, width.max(1), control)
+        finish(rows, centroids, prices, metric, width.max(1), control)
     }
 }
 
-/// Finds the nearest clusters of all rows, without clusters that have none.
+/// Finds clusters for all rows, without clusters that have none.
 fn finish(
     rows: &Matrix<f32>,
     mut centroids: Matrix<f32>,
+    mut prices: Vec<f32>,
     metric: Metric,
     width: usize,
     control: &Control,
 ) -> Result<Clustering, Cancelled> {
     loop {
+        let mut labels = None;
+        if !prices.is_empty() {
+            let origin = mean(&centroids);
+            let priced = Centroids::about(centroids.clone(), metric, origin, prices.clone());
+            labels = Some(balance::assign(rows, &priced, control)?);
+        }
         let ready = Centroids::new(centroids, metric);
         let nearest = ready.nearest(rows, width, control)?;
-        let labels: Vec<u32> = nearest.clusters().iter().copied().step_by(nearest.width().max(1)).collect();
+        let labels = labels.unwrap_or_else(|| nearest.first().0);
         let counts = count(&labels, ready.len());
         if !counts.contains(&0) {
             return Ok(Clustering { centroids: ready, labels, nearest });
         }
         let used: Vec<usize> = (0..ready.len()).filter(|&cluster| counts[cluster] > 0).collect();
         centroids = select(ready.rows(), &used);
+        if !prices.is_empty() {
+            prices = used.into_iter().map(|cluster| prices[cluster]).collect();
+        }
     }
 }
 
 /// How many rows each cluster has.
-fn count(labels: &[u32], clusters: usize) -> Vec<u32> {
+pub(super) fn count(labels: &[u32], clusters: usize) -> Vec<u32> {
     let mut counts = vec![0; clusters];
     labels.iter().for_each(|&label| counts[label as usize] += 1);
     counts
 }
 
-/// What k-means makes small: under l2 the squared distance ‖x‖² − 2·s of a row from its centroid, else ‖x‖ − s, where
-/// s is their score.
+/// What k-means makes small: under l2 the squared distance of a row from its centroid, else ‖x‖ − ⟨x, c⟩.
 pub(super) struct Losses {
+    /// Added to a distance.
     norms: Vec<f64>,
-    scale: f64,
     /// A loss within what rounding may do is none, in units of the norm.
     error: f64,
 }
 
 impl Losses {
     pub(super) fn new(rows: &Matrix<f32>, metric: Metric) -> Self {
-        let square = |row| rows.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
-        let norm = |row| if metric == Metric::L2 { square(row) } else { square(row).sqrt() };
+        let norm = |row| match metric {
+            Metric::L2 => 0.0,
+            Metric::Ip | Metric::Cosine => {
+                rows.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
+            }
+        };
         Self {
             norms: (0..rows.rows()).map(norm).collect(),
-            scale: if metric == Metric::L2 { 2.0 } else { 1.0 },
             error: 4.0 * f64::from(dot_error(rows.dim())),
         }
     }
 
-    pub(super) fn of(&self, row: usize, score: f32) -> f64 {
-        let loss = self.norms[row] - self.scale * f64::from(score);
+    pub(super) fn of(&self, row: usize, distance: f32) -> f64 {
+        let loss = self.norms[row] + f64::from(distance);
         if loss > self.error * self.norms[row] { loss } else { 0.0 }
     }
 }

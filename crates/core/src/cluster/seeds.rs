@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::centroids::Centroids;
-use super::kmeans::Losses;
+use super::coded::CodedRows;
+use super::kmeans::{Losses, directions};
 use crate::axes::choose;
 use crate::metric::Metric;
 use crate::threads::{Cancelled, Control};
@@ -30,6 +31,7 @@ pub(super) fn seeds(
 ) -> Result<Matrix<f32>, Cancelled> {
     let chosen = choose(rows.rows(), clusters.saturating_mul(CANDIDATES), seed);
     let candidates = select(rows, &chosen);
+    let coded = CodedRows::new(&candidates, control)?;
     let losses = Losses::new(&candidates, metric);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     // At first every row is as likely.
@@ -41,18 +43,18 @@ pub(super) fn seeds(
         if drawn.is_empty() {
             break;
         }
-        let centroids =
-            Centroids::new(super::kmeans::directions(select(&candidates, &drawn), metric), metric);
-        let nearest = centroids.nearest(&candidates, 1, control)?;
+        let centroids = directions(select(&candidates, &drawn), metric);
+        let centroids = Centroids::about(centroids, metric, coded.origin.clone(), Vec::new());
+        let nearest = centroids.nearest_of(&candidates, Some(&coded), 1, control)?;
         let first = seeds.is_empty();
-        for (row, (weight, &score)) in weights.iter_mut().zip(nearest.scores()).enumerate() {
-            let loss = losses.of(row, score);
+        for (row, (weight, &distance)) in weights.iter_mut().zip(nearest.distances()).enumerate() {
+            let loss = losses.of(row, distance);
             *weight = if first { loss } else { weight.min(loss) };
         }
         drawn.iter().for_each(|&row| weights[row] = 0.0);
         seeds.extend(drawn);
     }
-    Ok(super::kmeans::directions(select(&candidates, &seeds), metric))
+    Ok(directions(select(&candidates, &seeds), metric))
 }
 
 /// At most `count` distinct indices, each in proportion to its weight, in rising order.
