@@ -1,47 +1,26 @@
-//! The coded points of all clusters, in groups of 64 of one cluster.
-//!
-//! A cluster's groups come one after another when the index is built; a point that is added goes to the last group of
-//! its cluster, or to a new one at the end. Every group of a cluster but its last is full, and none is empty. A slot is
-//! a group's number times 64 and a place in it; row numbers lie beside the codes, so that a search never looks up where
-//! a row is.
-
-use std::sync::OnceLock;
+//! The coded points of all clusters, in groups of 64 of one cluster: the arena that goes with [`Lists`].
 
 use counterpoint_core::buffer::Buffer;
+use counterpoint_core::cluster::{Lists, Moves};
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::simd::GROUP;
 use counterpoint_core::simd::int8::{self, Bits};
 use half::f16;
 
-use crate::factor::Points;
-
-/// The row number of a free slot.
-const FREE: u32 = u32::MAX;
+use crate::model::Coded;
 
 /// Coded points by cluster.
 #[derive(Clone)]
 pub(crate) struct Blocks {
     bits: Bits,
     rank: usize,
+    lists: Lists,
     /// Group after group.
     codes: Buffer,
     /// f16, one a slot.
     scale: Buffer,
     /// f32, one a slot.
     bias: Buffer,
-    /// u32, one a slot: the row.
-    rows: Buffer,
-    /// u32: the cluster of each group.
-    owner: Buffer,
-    groups: usize,
-    /// The groups of each cluster.
-    lists: Vec<Vec<u32>>,
-    /// The points of each cluster.
-    counts: Vec<u32>,
-    /// The slot of each row, found when first asked for.
-    places: OnceLock<Vec<u32>>,
-    /// Rows there are or will be.
-    total: usize,
 }
 
 /// One group, as a search reads it.
@@ -49,49 +28,37 @@ pub(crate) struct Block<'a> {
     pub(crate) codes: int8::Group<'a>,
     pub(crate) scale: &'a [f16; GROUP],
     pub(crate) bias: &'a [f32; GROUP],
-    pub(crate) rows: &'a [u32; GROUP],
-    /// Points in it: the first of its slots.
-    pub(crate) count: usize,
+    /// The rows of the points in its first slots.
+    pub(crate) rows: &'a [u32],
 }
 
 impl Blocks {
     /// No points in any of `clusters` clusters.
     pub(crate) fn empty(bits: Bits, rank: usize, clusters: usize) -> Self {
-        Self {
-            bits,
-            rank,
-            codes: Buffer::new(),
-            scale: Buffer::new(),
-            bias: Buffer::new(),
-            rows: Buffer::new(),
-            owner: Buffer::new(),
-            groups: 0,
-            lists: vec![Vec::new(); clusters],
-            counts: vec![0; clusters],
-            places: OnceLock::new(),
-            total: 0,
-        }
+        Self::over(bits, rank, Lists::new(clusters, GROUP))
     }
 
-    /// The points of each cluster: rows and their codes.
-    pub(crate) fn of(bits: Bits, rank: usize, members: &[Vec<u32>], points: &[Points]) -> Self {
-        let mut blocks = Self::empty(bits, rank, members.len());
-        blocks.resize(members.iter().map(|rows| rows.len().div_ceil(GROUP)).sum());
+    fn over(bits: Bits, rank: usize, lists: Lists) -> Self {
+        let mut blocks =
+            Self { bits, rank, lists, codes: Buffer::new(), scale: Buffer::new(), bias: Buffer::new() };
+        blocks.fit();
+        blocks
+    }
+
+    /// The points of each cluster.
+    pub(crate) fn of(bits: Bits, rank: usize, coded: &Coded) -> Self {
+        let Coded { labels, points } = coded;
+        let mut blocks = Self::over(bits, rank, Lists::from_labels(labels, points.len(), GROUP));
         let bytes = blocks.group_bytes();
-        let mut group = 0;
-        for (cluster, (rows, points)) in members.iter().zip(points).enumerate() {
-            let count = rows.len().div_ceil(GROUP);
-            let slots = group * GROUP..(group + count) * GROUP;
-            blocks.codes.as_mut_bytes()[group * bytes..(group + count) * bytes]
-                .copy_from_slice(&points.codes);
-            blocks.scale.as_mut_slice::<f16>()[slots.clone()].copy_from_slice(&points.scale);
-            blocks.bias.as_mut_slice::<f32>()[slots.clone()].copy_from_slice(&points.bias);
-            blocks.rows.as_mut_slice::<u32>()[slots.start..slots.start + rows.len()].copy_from_slice(rows);
-            blocks.owner.as_mut_slice::<u32>()[group..group + count].fill(cluster as u32);
-            blocks.lists[cluster] = (group as u32..(group + count) as u32).collect();
-            blocks.counts[cluster] = rows.len() as u32;
-            blocks.total += rows.len();
-            group += count;
+        // Each list's groups lie one after another.
+        let (mut group, mut slot) = (0, 0);
+        for points in points {
+            let (codes, slots) = (points.codes.len(), points.scale.len());
+            blocks.codes.as_mut_bytes()[group * bytes..][..codes].copy_from_slice(&points.codes);
+            blocks.scale.as_mut_slice::<f16>()[slot..slot + slots].copy_from_slice(&points.scale);
+            blocks.bias.as_mut_slice::<f32>()[slot..slot + slots].copy_from_slice(&points.bias);
+            slot += slots;
+            group = slot / GROUP;
         }
         blocks
     }
@@ -100,256 +67,119 @@ impl Blocks {
         int8::group_bytes(self.bits, self.rank)
     }
 
-    /// Makes room for so many groups; new ones are free.
-    fn resize(&mut self, groups: usize) {
+    /// Makes the arena as large as the lists'.
+    fn fit(&mut self) {
+        let groups = self.lists.blocks();
         self.codes.resize(groups * self.group_bytes());
         self.scale.resize(groups * GROUP * size_of::<f16>());
         self.bias.resize(groups * GROUP * size_of::<f32>());
-        self.rows.resize(groups * GROUP * size_of::<u32>());
-        self.owner.resize(groups * size_of::<u32>());
-        if groups > self.groups {
-            self.rows.as_mut_slice::<u32>()[self.groups * GROUP..].fill(FREE);
-        }
-        self.owner.as_mut_slice::<u32>()[groups..].fill(0);
-        self.groups = groups;
     }
 
     /// Rows there are.
     pub(crate) fn total(&self) -> usize {
-        self.total
-    }
-
-    /// Points in a cluster.
-    #[inline(always)]
-    pub(crate) fn count(&self, cluster: usize) -> usize {
-        self.counts[cluster] as usize
+        self.lists.len()
     }
 
     /// The largest cluster's groups.
     pub(crate) fn largest(&self) -> usize {
-        self.lists.iter().map(Vec::len).max().unwrap_or(0)
+        (0..self.lists.lists()).map(|list| self.lists.len_of(list)).max().unwrap_or(0).div_ceil(GROUP)
     }
 
     /// The groups of a cluster.
     #[inline(always)]
     pub(crate) fn list(&self, cluster: usize) -> impl ExactSizeIterator<Item = Block<'_>> {
-        let count = self.count(cluster);
         let bytes = self.group_bytes();
         let (scale, _) = self.scale.as_slice::<f16>().as_chunks::<GROUP>();
         let (bias, _) = self.bias.as_slice::<f32>().as_chunks::<GROUP>();
-        let (rows, _) = self.rows.as_slice::<u32>().as_chunks::<GROUP>();
         let codes = self.codes.as_bytes();
-        self.lists[cluster].iter().enumerate().map(move |(i, &group)| {
-            let group = group as usize;
-            Block {
-                codes: int8::Group::new(self.bits, &codes[group * bytes..(group + 1) * bytes]),
-                scale: &scale[group],
-                bias: &bias[group],
-                rows: &rows[group],
-                count: GROUP.min(count - i * GROUP),
-            }
+        self.lists.blocks_of(cluster).map(move |(group, rows)| Block {
+            codes: int8::Group::new(self.bits, &codes[group * bytes..(group + 1) * bytes]),
+            scale: &scale[group],
+            bias: &bias[group],
+            rows,
         })
-    }
-
-    /// The slots of a cluster's points, one after another.
-    fn slots(&self, cluster: usize) -> impl Iterator<Item = usize> {
-        let slots = self.lists[cluster].iter().flat_map(|&group| {
-            let first = group as usize * GROUP;
-            first..first + GROUP
-        });
-        slots.take(self.count(cluster))
-    }
-
-    fn places(&self) -> &[u32] {
-        self.places.get_or_init(|| {
-            let mut places = vec![FREE; self.total];
-            for (slot, &row) in self.rows.as_slice::<u32>().iter().enumerate() {
-                if let Some(place) = places.get_mut(row as usize) {
-                    *place = slot as u32;
-                }
-            }
-            places
-        })
-    }
-
-    fn places_mut(&mut self) -> Option<&mut Vec<u32>> {
-        self.places();
-        self.places.get_mut()
-    }
-
-    /// The slot of a row that is there.
-    fn place(&self, row: usize) -> usize {
-        self.places()[row] as usize
-    }
-
-    fn set_place(&mut self, row: usize, slot: u32) {
-        if let Some(places) = self.places_mut() {
-            places[row] = slot;
-        }
     }
 
     /// The cluster of a row, its codes, and their scale (in units of the cluster).
-    pub(crate) fn read(&self, row: usize) -> (usize, Vec<u8>, f32) {
-        let slot = self.place(row);
-        let (group, bytes) = (slot / GROUP, self.group_bytes());
+    pub(crate) fn read(&self, row: usize) -> Option<(usize, Vec<u8>, f32)> {
+        let (slot, cluster) = (self.lists.slot_of(row)?, self.lists.list_of(row)?);
+        let bytes = self.group_bytes();
         let mut codes = vec![0; self.rank];
-        let group_codes = &self.codes.as_bytes()[group * bytes..(group + 1) * bytes];
-        int8::read_row(self.bits, group_codes, slot % GROUP, &mut codes);
-        (self.owner.as_slice::<u32>()[group] as usize, codes, self.scale.as_slice::<f16>()[slot].to_f32())
+        let group = &self.codes.as_bytes()[slot / GROUP * bytes..][..bytes];
+        int8::read_row(self.bits, group, slot % GROUP, &mut codes);
+        Some((cluster, codes, self.scale.as_slice::<f16>()[slot].to_f32()))
     }
 
     /// Makes room for more rows, to be written by [`Blocks::copy_row`].
     pub(crate) fn grow(&mut self, more: usize) {
-        let total = self.total + more;
-        if let Some(places) = self.places_mut() {
-            places.resize(total, FREE);
-        }
-        self.total = total;
+        self.lists.grow(more);
     }
 
     /// Puts row `from` of `other` in the place of row `to`.
     pub(crate) fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        if self.places()[to] != FREE {
-            self.vacate(to);
-        }
-        let source = other.place(from);
-        let cluster = other.owner.as_slice::<u32>()[source / GROUP];
-        let slot = self.next(cluster);
-        self.copy_slot(slot, other, source);
-        self.rows.as_mut_slice::<u32>()[slot] = to as u32;
-        self.set_place(to, slot as u32);
-    }
-
-    /// The next free slot of a cluster, taken.
-    fn next(&mut self, cluster: u32) -> usize {
-        let count = self.counts[cluster as usize] as usize;
-        if count.is_multiple_of(GROUP) {
-            let group = self.groups;
-            self.resize(group + 1);
-            self.owner.as_mut_slice::<u32>()[group] = cluster;
-            self.lists[cluster as usize].push(group as u32);
-        }
-        self.counts[cluster as usize] += 1;
-        let group = self.lists[cluster as usize][count / GROUP] as usize;
-        group * GROUP + count % GROUP
-    }
-
-    fn copy_slot(&mut self, to: usize, other: &Self, from: usize) {
+        let moves = self.lists.take_out(to);
+        self.follow(moves);
+        let (Some(source), Some(cluster)) = (other.lists.slot_of(from), other.lists.list_of(from)) else {
+            return;
+        };
+        let slot = self.lists.put(to, cluster);
+        self.fit();
         let bytes = self.group_bytes();
-        let group = &mut self.codes.as_mut_bytes()[to / GROUP * bytes..][..bytes];
-        int8::copy_row(
-            group,
-            to % GROUP,
-            &other.codes.as_bytes()[from / GROUP * bytes..][..bytes],
-            from % GROUP,
-        );
-        self.scale.as_mut_slice::<f16>()[to] = other.scale.as_slice::<f16>()[from];
-        self.bias.as_mut_slice::<f32>()[to] = other.bias.as_slice::<f32>()[from];
+        let group = &mut self.codes.as_mut_bytes()[slot / GROUP * bytes..][..bytes];
+        let from_group = &other.codes.as_bytes()[source / GROUP * bytes..][..bytes];
+        int8::copy_row(group, slot % GROUP, from_group, source % GROUP);
+        self.scale.as_mut_slice::<f16>()[slot] = other.scale.as_slice::<f16>()[source];
+        self.bias.as_mut_slice::<f32>()[slot] = other.bias.as_slice::<f32>()[source];
     }
 
-    /// Takes a row out; the last point of its cluster moves into its slot.
-    fn vacate(&mut self, row: usize) {
-        let slot = self.place(row);
-        let cluster = self.owner.as_slice::<u32>()[slot / GROUP] as usize;
-        let last = self.counts[cluster] as usize - 1;
-        let group = self.lists[cluster][last / GROUP] as usize;
-        let from = group * GROUP + last % GROUP;
+    /// Moves codes as the lists' rows were moved.
+    fn follow(&mut self, moves: Moves) {
         let bytes = self.group_bytes();
-        if from != slot {
+        if let Some((from, to)) = moves.slot {
             let mut codes = vec![0; self.rank];
-            int8::read_row(
-                self.bits,
-                &self.codes.as_bytes()[group * bytes..][..bytes],
-                from % GROUP,
-                &mut codes,
-            );
-            let to = &mut self.codes.as_mut_bytes()[slot / GROUP * bytes..][..bytes];
-            int8::write_row(self.bits, to, slot % GROUP, &codes);
-            self.scale.as_mut_slice::<f16>().copy_within(from..=from, slot);
-            self.bias.as_mut_slice::<f32>().copy_within(from..=from, slot);
-            let moved = self.rows.as_slice::<u32>()[from];
-            self.rows.as_mut_slice::<u32>()[slot] = moved;
-            self.set_place(moved as usize, slot as u32);
+            let groups = self.codes.as_mut_bytes();
+            int8::read_row(self.bits, &groups[from / GROUP * bytes..][..bytes], from % GROUP, &mut codes);
+            int8::write_row(self.bits, &mut groups[to / GROUP * bytes..][..bytes], to % GROUP, &codes);
+            self.scale.as_mut_slice::<f16>().copy_within(from..=from, to);
+            self.bias.as_mut_slice::<f32>().copy_within(from..=from, to);
         }
-        let zeros = vec![0; self.rank];
-        int8::write_row(
-            self.bits,
-            &mut self.codes.as_mut_bytes()[group * bytes..][..bytes],
-            from % GROUP,
-            &zeros,
-        );
-        self.scale.as_mut_slice::<f16>()[from] = f16::ZERO;
-        self.bias.as_mut_slice::<f32>()[from] = 0.0;
-        self.rows.as_mut_slice::<u32>()[from] = FREE;
-        self.set_place(row, FREE);
-        self.counts[cluster] -= 1;
-        if last.is_multiple_of(GROUP) {
-            self.lists[cluster].pop();
-            self.drop_group(group);
+        if let Some((from, to)) = moves.block {
+            self.codes.as_mut_bytes().copy_within(from * bytes..(from + 1) * bytes, to * bytes);
+            let slots = from * GROUP..(from + 1) * GROUP;
+            self.scale.as_mut_slice::<f16>().copy_within(slots.clone(), to * GROUP);
+            self.bias.as_mut_slice::<f32>().copy_within(slots, to * GROUP);
         }
-    }
-
-    /// Drops an empty group; the last group moves into its place.
-    fn drop_group(&mut self, group: usize) {
-        let last = self.groups - 1;
-        if group != last {
-            let bytes = self.group_bytes();
-            self.codes.as_mut_bytes().copy_within(last * bytes..(last + 1) * bytes, group * bytes);
-            let slots = last * GROUP..(last + 1) * GROUP;
-            self.scale.as_mut_slice::<f16>().copy_within(slots.clone(), group * GROUP);
-            self.bias.as_mut_slice::<f32>().copy_within(slots.clone(), group * GROUP);
-            self.rows.as_mut_slice::<u32>().copy_within(slots, group * GROUP);
-            let owner = self.owner.as_slice::<u32>()[last];
-            self.owner.as_mut_slice::<u32>()[group] = owner;
-            let list = &mut self.lists[owner as usize];
-            list.iter_mut().filter(|of| **of as usize == last).for_each(|of| *of = group as u32);
-            for slot in group * GROUP..(group + 1) * GROUP {
-                let row = self.rows.as_slice::<u32>()[slot];
-                if row != FREE {
-                    self.set_place(row as usize, slot as u32);
-                }
-            }
-        }
-        self.resize(last);
+        self.fit();
     }
 
     /// Removes a row; the last row takes its number.
     pub(crate) fn swap_remove(&mut self, row: usize) {
-        self.vacate(row);
-        let last = self.total - 1;
-        if row != last {
-            let slot = self.place(last);
-            self.rows.as_mut_slice::<u32>()[slot] = row as u32;
-            self.set_place(row, slot as u32);
-        }
-        self.total = last;
-        if let Some(places) = self.places_mut() {
-            places.truncate(last);
-        }
+        let moves = self.lists.swap_remove(row);
+        self.follow(moves);
     }
 
     pub(crate) fn shrink_to_fit(&mut self) {
-        for buffer in [&mut self.codes, &mut self.scale, &mut self.bias, &mut self.rows, &mut self.owner] {
+        self.lists.shrink_to_fit();
+        for buffer in [&mut self.codes, &mut self.scale, &mut self.bias] {
             buffer.shrink_to_fit();
         }
-        self.places.take();
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
-        let slots = self.groups * GROUP;
+        let groups = self.lists.blocks();
         let tensor = |name, dtype, shape: Vec<usize>, buffer| TensorView {
             name,
             dtype,
             shape,
             bytes: Buffer::as_bytes(buffer),
         };
-        vec![
-            tensor("codes", Dtype::U8, vec![self.groups, self.group_bytes()], &self.codes),
-            tensor("scale", Dtype::F16, vec![slots], &self.scale),
-            tensor("bias", Dtype::F32, vec![slots], &self.bias),
-            tensor("rows", Dtype::U32, vec![slots], &self.rows),
-            tensor("owner", Dtype::U32, vec![self.groups.next_multiple_of(16)], &self.owner),
-        ]
+        let mut tensors = vec![
+            tensor("codes", Dtype::U8, vec![groups, self.group_bytes()], &self.codes),
+            tensor("scale", Dtype::F16, vec![groups * GROUP], &self.scale),
+            tensor("bias", Dtype::F32, vec![groups * GROUP], &self.bias),
+        ];
+        tensors.extend(self.lists.tensors());
+        tensors
     }
 
     /// Takes the points of `rows` rows out of a file; what they hold is for [`Blocks::check`] to see.
@@ -360,57 +190,17 @@ impl Blocks {
         clusters: usize,
         rows: usize,
     ) -> Result<Self, FormatError> {
-        let mut blocks = Self::empty(bits, rank, clusters);
-        let groups = contents.param_usize("groups")?;
-        if groups > rows {
-            return Err(FormatError::content("groups", format!("at most {rows}"), groups));
-        }
-        let slots = groups * GROUP;
-        blocks.codes = contents.take("codes", Dtype::U8, &[groups, blocks.group_bytes()])?;
-        blocks.scale = contents.take("scale", Dtype::F16, &[slots])?;
-        blocks.bias = contents.take("bias", Dtype::F32, &[slots])?;
-        blocks.rows = contents.take("rows", Dtype::U32, &[slots])?;
-        blocks.owner = contents.take("owner", Dtype::U32, &[groups.next_multiple_of(16)])?;
-        (blocks.groups, blocks.total) = (groups, rows);
-        let (groups, _) = blocks.rows.as_slice::<u32>().as_chunks::<GROUP>();
-        let owners = blocks.owner.as_slice::<u32>();
-        let mut partial = vec![None; clusters];
-        for ((number, rows), &owner) in (0..).zip(groups).zip(owners) {
-            let Some(list) = blocks.lists.get_mut(owner as usize) else {
-                return Err(FormatError::content("owner", "a cluster of the index", owner));
-            };
-            let count = rows.iter().filter(|&&row| row != FREE).count();
-            blocks.counts[owner as usize] += count as u32;
-            if count == GROUP {
-                list.push(number);
-            } else if count == 0 || partial[owner as usize].replace(number).is_some() {
-                let expected = "no empty group, and one that is not full for each cluster";
-                return Err(FormatError::content("rows", expected, "another"));
-            }
-        }
-        blocks.lists.iter_mut().zip(partial).for_each(|(list, partial)| list.extend(partial));
-        Ok(blocks)
-    }
-
-    pub(crate) fn groups(&self) -> usize {
-        self.groups
+        let lists = Lists::take(contents, rows, clusters, GROUP)?;
+        let groups = lists.blocks();
+        let bytes = int8::group_bytes(bits, rank);
+        let codes = contents.take("codes", Dtype::U8, &[groups, bytes])?;
+        let scale = contents.take("scale", Dtype::F16, &[groups * GROUP])?;
+        let bias = contents.take("bias", Dtype::F32, &[groups * GROUP])?;
+        Ok(Self { bits, rank, lists, codes, scale, bias })
     }
 
     /// Checks every slot.
     pub(crate) fn check(&self) -> Result<(), FormatError> {
-        let mut seen = vec![false; self.total];
-        for cluster in 0..self.lists.len() {
-            for slot in self.slots(cluster) {
-                let row = self.rows.as_slice::<u32>()[slot];
-                match seen.get_mut(row as usize) {
-                    Some(seen) if !*seen => *seen = true,
-                    _ => return Err(FormatError::content("rows", "each row once, in the first slots", row)),
-                }
-            }
-        }
-        if seen.contains(&false) {
-            return Err(FormatError::content("rows", "each row once", "a row that is nowhere"));
-        }
         if let Some(value) = self.scale.as_slice::<f16>().iter().find(|value| !value.is_finite()) {
             return Err(FormatError::content("scale", "finite values", value));
         }

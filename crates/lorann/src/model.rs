@@ -47,9 +47,9 @@ pub(crate) struct Model {
     pub(crate) fitted: usize,
 }
 
-/// The rows of each cluster, and their codes.
+/// The cluster of each row, and the codes of each cluster's rows.
 pub(crate) struct Coded {
-    pub(crate) members: Vec<Vec<u32>>,
+    pub(crate) labels: Vec<u32>,
     pub(crate) points: Vec<Points>,
 }
 
@@ -211,7 +211,8 @@ impl Model {
             (Centroids::new(Matrix::zeroed(1, outputs), metric), Vec::new())
         } else {
             let clusters = parameters.clusters_for(rows.len());
-            let kmeans = KMeans { seed: seed ^ 3, ..KMeans::new(clusters) };
+            let balanced = parameters.balanced;
+            let kmeans = KMeans { balanced, seed: seed ^ 3, ..KMeans::new(clusters) };
             let clustering = kmeans.fit(&projected.rows, metric, 1, control)?;
             (clustering.centroids, clustering.labels)
         };
@@ -244,13 +245,14 @@ impl Model {
             unit: gather(&|factor| std::slice::from_ref(&factor.unit)),
             fitted: rows.len(),
         };
-        Ok((model, projected, Coded { members, points }))
+        Ok((model, projected, Coded { labels, points }))
     }
 
     /// Codes rows with what was learned.
     pub(crate) fn encode(&self, projected: &Projected, control: &Control) -> Result<Coded, Cancelled> {
         let nearest = self.centroids.nearest(&projected.rows, 1, control)?;
-        let members = members(nearest.clusters(), self.clusters());
+        let labels = nearest.clusters().to_vec();
+        let members = members(&labels, self.clusters());
         let points = control.map(members.iter().enumerate(), |(cluster, chosen)| {
             let members = Members { rows: &projected.rows, squares: &projected.squares, chosen };
             let (centroid, along) = (self.centroids.rows().row(cluster), self.along(cluster));
@@ -268,7 +270,7 @@ impl Model {
             };
             Ok::<_, Cancelled>(run(control.level(), encode).0)
         })?;
-        Ok(Coded { members, points })
+        Ok(Coded { labels, points })
     }
 
     /// s.

@@ -16,6 +16,8 @@ pub struct Parameters {
     pub global_dim: Option<usize>,
     /// Width of a code.
     pub bits: Bits,
+    /// Whether clusters are to be of like size.
+    pub balanced: bool,
     /// Whether original vectors are kept, and how.
     pub keep: Keep,
     /// Of everything drawn at random.
@@ -24,7 +26,15 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { clusters: None, rank: 64, global_dim: None, bits: Bits::Four, keep: Keep::F32, seed: 0 }
+        Self {
+            clusters: None,
+            rank: 64,
+            global_dim: None,
+            bits: Bits::Four,
+            balanced: false,
+            keep: Keep::F32,
+            seed: 0,
+        }
     }
 }
 
@@ -69,6 +79,7 @@ impl Parameters {
             rank: contents.param_usize("rank")?,
             global_dim: optional("global_dim")?,
             bits,
+            balanced: contents.param_bool("balanced")?,
             keep: keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?,
             seed: contents.param_u64("seed")?,
         };
@@ -84,6 +95,7 @@ impl Parameters {
         params.insert("rank".into(), json!(self.rank));
         params.insert("global_dim".into(), json!(self.global_dim.unwrap_or(0)));
         params.insert("bits".into(), json!(self.bits.width()));
+        params.insert("balanced".into(), json!(self.balanced));
         params.insert("keep".into(), json!(self.keep.name()));
         params.insert("seed".into(), json!(self.seed));
     }

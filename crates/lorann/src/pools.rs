@@ -56,14 +56,7 @@ impl Pools {
 
     /// Offers the rows of `mask`, each at its value and `base`.
     #[inline(always)]
-    pub(crate) fn offer(
-        &mut self,
-        query: usize,
-        base: f32,
-        mask: u64,
-        values: &[f32; GROUP],
-        rows: &[u32; GROUP],
-    ) {
+    pub(crate) fn offer(&mut self, query: usize, base: f32, mask: u64, values: &[f32; GROUP], rows: &[u32]) {
         let pool = &mut self.keys[query * self.room..(query + 1) * self.room];
         let mut count = self.counts[query] as usize;
         if count + GROUP > self.room {

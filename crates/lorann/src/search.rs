@@ -4,7 +4,8 @@
 //! are read once for all of its queries, six at a time: the factor's rows are scored against the query, t − m̄ in
 //! signed 8 bits, and give the weights u = A·(t − m); these, in 8 bits as well, are scored against the codes of points:
 //!
-//! > estimate = α·⟨t, c⟩ + ⟨u, b̂⟩ + bias, under l2 with −½‖c‖² from routing: then ½‖q‖² − ½‖q − x‖².
+//! > estimate = α·⟨t, c⟩ + ⟨u, b̂⟩ + bias of ⟨q, x⟩ under ip and cosine,
+//! > −½‖t − c‖² + ⟨u, b̂⟩ + bias of −½‖q − x‖² + ½(‖q‖² − ‖t‖²) under l2.
 //!
 //! A kernel tells which points are better than the query's worst candidate; these alone are looked at ([`Pools`]). The
 //! clusters nearest to each query come first, so that the worst candidate is soon a good one.
@@ -12,7 +13,7 @@
 //! Estimates are the same to the bit whatever the batch: weights depend on the query alone, sums are exact, and
 //! candidates are chosen by a total order.
 
-use counterpoint_core::cluster::Nearest;
+use counterpoint_core::cluster::{Nearest, Probed};
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks, rows_of};
@@ -256,49 +257,29 @@ impl Call<'_> {
         };
         let width = nearest.width();
         let first = if width <= 2 * FIRST { width } else { FIRST };
+        let mut probed = Probed::default();
+        probed.group(&nearest, model.clusters());
+        let mut visits = Vec::new();
         for range in [0..first, first..width] {
-            let (ends, visits) = self.visits(&nearest, chosen.len(), range);
-            let mut start = 0;
-            for (cluster, &end) in ends.iter().enumerate() {
-                if end > start {
+            for cluster in 0..model.clusters() {
+                visits.clear();
+                let chosen_visits =
+                    probed.of(cluster).iter().filter(|visit| range.contains(&(visit.order as usize)));
+                visits.extend(chosen_visits.map(|visit| {
+                    let distance = nearest.distances()[visit.query as usize * width + visit.order as usize];
+                    let base = match self.store.metric {
+                        Metric::L2 => -0.5 * distance,
+                        Metric::Ip | Metric::Cosine => -model.along(cluster) * distance,
+                    };
+                    Visit { query: visit.query, base }
+                }));
+                if !visits.is_empty() {
                     self.control.check()?;
-                    let visits = &visits[start..end];
-                    self.visit(simd, cluster, visits, chosen, queries, &mut pools, &mut scratch);
+                    self.visit(simd, cluster, &visits, chosen, queries, &mut pools, &mut scratch);
                 }
-                start = end;
             }
         }
         Ok(pools)
-    }
-
-    /// The queries by the clusters of theirs in `range`, the nearest first: where each cluster's end, and all.
-    #[inline(always)]
-    fn visits(
-        &self,
-        nearest: &Nearest,
-        queries: usize,
-        range: std::ops::Range<usize>,
-    ) -> (Vec<usize>, Vec<Visit>) {
-        let width = nearest.width();
-        let mut ends = vec![0; self.model.clusters()];
-        for query in 0..queries {
-            nearest.of(query)[range.clone()].iter().for_each(|&cluster| ends[cluster as usize] += 1);
-        }
-        let mut sum = 0;
-        for end in &mut ends {
-            sum += std::mem::replace(end, sum);
-        }
-        let mut visits = vec![Visit::default(); sum];
-        for query in 0..queries {
-            for place in range.clone() {
-                let at = query * width + place;
-                let cluster = nearest.clusters()[at] as usize;
-                let base = self.model.along(cluster) * nearest.scores()[at];
-                visits[ends[cluster]] = Visit { query: query as u32, base };
-                ends[cluster] += 1;
-            }
-        }
-        (ends, visits)
     }
 
     /// Offers a cluster's points to the queries that probe it.
@@ -320,7 +301,7 @@ impl Call<'_> {
         let mut any = 0;
         for ((block, scale), allowed) in blocks.list(cluster).zip(scale.iter_mut()).zip(allowed.iter_mut()) {
             block.scale.convert_to_f32_slice(scale);
-            *allowed = u64::MAX >> (GROUP - block.count);
+            *allowed = u64::MAX >> (GROUP - block.rows.len());
             if let Masks::Shared(mask) = masks {
                 for r in rows_of(*allowed) {
                     let row = block.rows[r] as usize;
@@ -398,10 +379,14 @@ impl Call<'_> {
     ) -> Vec<Hit> {
         let query = &queries.values[i * queries.stride..(i + 1) * queries.stride];
         let metric = self.store.metric;
-        let square = if metric == Metric::L2 { simd.dot(query, query) } else { 0.0 };
+        let projected = &queries.projected[i * queries.projected_stride..(i + 1) * queries.projected_stride];
+        let beyond = match metric {
+            Metric::L2 => simd.dot(query, query) - simd.dot(projected, projected),
+            Metric::Ip | Metric::Cosine => 0.0,
+        };
         let candidates = pools.candidates(i).map(|(estimate, row)| {
             let distance = match metric {
-                Metric::L2 => square - 2.0 * estimate,
+                Metric::L2 => beyond - 2.0 * estimate,
                 Metric::Ip => -estimate,
                 Metric::Cosine => 1.0 - estimate,
             };

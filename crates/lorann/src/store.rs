@@ -72,7 +72,7 @@ impl Clusters {
     }
 
     fn of(&self, model: Arc<Model>, kept: Kept, coded: &Coded) -> Self {
-        let blocks = Blocks::of(model.bits, model.rank, &coded.members, &coded.points);
+        let blocks = Blocks::of(model.bits, model.rank, coded);
         let rows = blocks.total();
         let dim = Some(model.projection.dim());
         Self { dim, learned: Some(Learned { model, blocks }), kept, rows, ..self.blank() }
@@ -168,8 +168,8 @@ impl Store for Clusters {
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
         if !self.kept.read(row, out)
             && let Some(Learned { model, blocks }) = &self.learned
+            && let Some((cluster, codes, scale)) = blocks.read(row)
         {
-            let (cluster, codes, scale) = blocks.read(row);
             let scale = scale * model.unit(cluster);
             let middle = middle(model.bits);
             let coefficients: Vec<f32> =
@@ -193,10 +193,9 @@ impl Store for Clusters {
     fn params(&self) -> Map<String, Value> {
         let mut params = Map::new();
         self.parameters.write(&mut params);
-        if let Some(Learned { model, blocks }) = &self.learned {
+        if let Some(Learned { model, .. }) = &self.learned {
             params.insert("clusters".into(), json!(model.clusters()));
             params.insert("fitted".into(), json!(model.fitted));
-            params.insert("groups".into(), json!(blocks.groups()));
         }
         params
     }
