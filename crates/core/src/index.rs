@@ -53,7 +53,7 @@ pub struct SearchOptions<'a> {
     pub filter: Filter<'a>,
     /// How many lists are searched; `None` for the method's default.
     pub n_probe: Option<usize>,
-    /// How many candidates are scored exactly on kept vectors; 0 for none, `None` for the method's default.
+    /// How many candidates, at most, are scored exactly on kept vectors; 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,

@@ -66,9 +66,9 @@ impl Clusters {
         self.learned.as_ref()
     }
 
-    /// Whether so many rows came since the model was learned that it is worth learning anew.
+    /// Whether so many rows came since the model was learned, half as many as there were, that it is worth learning anew.
     fn wants_refit(&self) -> bool {
-        self.learned.as_ref().is_some_and(|learned| self.rows > 2 * learned.model.fitted)
+        self.learned.as_ref().is_some_and(|learned| 2 * self.rows > 3 * learned.model.fitted)
     }
 
     fn of(&self, model: Arc<Model>, kept: Kept, coded: &Coded) -> Self {
