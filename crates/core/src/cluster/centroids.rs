@@ -78,9 +78,8 @@ impl Nearest {
     /// How much farther the second cluster is than the first, in the mean of all vectors; 0 if there is no second.
     pub(super) fn gap(&self) -> f64 {
         let rows = self.distances.chunks_exact(self.width.max(1));
-        let gaps: Vec<f64> = rows
-            .filter_map(|row| Some(f64::from(*row.get(1)?) - f64::from(*row.first()?)))
-            .collect();
+        let gaps: Vec<f64> =
+            rows.filter_map(|row| Some(f64::from(*row.get(1)?) - f64::from(*row.first()?))).collect();
         gaps.iter().sum::<f64>() / gaps.len().max(1) as f64
     }
 }
@@ -197,7 +196,8 @@ impl Centroids {
         let Nearest { clusters, distances, scratch, .. } = found;
         clusters.resize(count * width, 0);
         distances.resize(count * width, 0.0);
-        Search { centroids: self, values, stride, tiles: None, width, clusters, distances, scratch }.run(simd);
+        Search { centroids: self, values, stride, tiles: None, width, clusters, distances, scratch }
+            .run(simd);
         found.width = width;
     }
 }
@@ -247,6 +247,7 @@ impl Work for Search<'_> {
                         Metric::L2 => (simd.squared_l2(vector, centroid), 2.0),
                         Metric::Ip | Metric::Cosine => (-simd.dot(vector, centroid), 1.0),
                     };
+                    // Without a price 0 is added, which takes the sign off a zero: ties are ties.
                     let price = prices.get(cluster).map_or(0.0, |price| unit * price);
                     keys.push(key(exact + price, cluster));
                 });

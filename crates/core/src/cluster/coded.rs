@@ -72,7 +72,9 @@ impl CodedTile {
         for (i, codes) in codes.0.chunks_exact_mut(dim.max(1)).enumerate().take(count) {
             let values = &values[i * stride..][..dim];
             let mut most = [0.0_f32; LANES];
-            lanes(values, origin, |lane, value, origin| most[lane] = larger((value - origin).abs(), most[lane]));
+            lanes(values, origin, |lane, value, origin| {
+                most[lane] = larger((value - origin).abs(), most[lane])
+            });
             let most = most.into_iter().fold(0.0, larger);
             let (step, inverse) = if most > SMALLEST { (most / LARGEST, LARGEST / most) } else { (0.0, 0.0) };
             for ((code, &value), &origin) in codes.iter_mut().zip(values).zip(origin) {
@@ -232,7 +234,8 @@ impl CodedCentroids {
             let (steps, offsets) = &mut terms[row / GROUP];
             steps[row % GROUP] = sigma;
             offsets[row % GROUP] = (own - f64::from(price)) as f32;
-            (step, longest, dearest) = (step.max(sigma), longest.max(square.sqrt()), dearest.max(price.abs()));
+            (step, longest, dearest) =
+                (step.max(sigma), longest.max(square.sqrt()), dearest.max(price.abs()));
             let group = &mut codes.as_mut_bytes()[row / GROUP * bytes..][..bytes];
             int8::write_row(Bits::Eight, group, row % GROUP, &row_codes);
         }
@@ -315,7 +318,9 @@ impl CodedCentroids {
             for _ in 0..width {
                 // Equal ones leave together: then the least comes out smaller, which does no harm.
                 least = maxima.into_iter().fold(f32::NEG_INFINITY, larger);
-                maxima.iter_mut().for_each(|most| *most = if *most < least { *most } else { f32::NEG_INFINITY });
+                maxima
+                    .iter_mut()
+                    .for_each(|most| *most = if *most < least { *most } else { f32::NEG_INFINITY });
             }
             least
         } else {

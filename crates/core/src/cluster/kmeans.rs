@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::centroids::{Centroids, Nearest};
 use super::balance;
 #[cfg(doc)]
 use super::balance::LARGEST;
+use super::centroids::{Centroids, Nearest};
 use super::coded::{CodedRows, mean};
 use super::seeds::{seeds, select};
 use crate::axes::choose;
@@ -64,11 +64,8 @@ impl KMeans {
     ) -> Result<Clustering, Cancelled> {
         let clusters = self.clusters.clamp(1, rows.rows().max(1));
         let chosen = choose(rows.rows(), clusters.saturating_mul(self.sample.max(1)), self.seed);
-        let sample = if chosen.len() < rows.rows() {
-            Cow::Owned(select(rows, &chosen))
-        } else {
-            Cow::Borrowed(rows)
-        };
+        let sample =
+            if chosen.len() < rows.rows() { Cow::Owned(select(rows, &chosen)) } else { Cow::Borrowed(rows) };
         let mut centroids = seeds(&sample, metric, clusters, self.seed ^ 1, control)?;
         let losses = Losses::new(&sample, metric);
         let coded = CodedRows::new(&sample, control)?;
@@ -146,10 +143,7 @@ impl Losses {
                 rows.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
             }
         };
-        Self {
-            norms: (0..rows.rows()).map(norm).collect(),
-            error: 4.0 * f64::from(dot_error(rows.dim())),
-        }
+        Self { norms: (0..rows.rows()).map(norm).collect(), error: 4.0 * f64::from(dot_error(rows.dim())) }
     }
 
     pub(super) fn of(&self, row: usize, distance: f32) -> f64 {

@@ -323,7 +323,11 @@ impl Lists {
         all.slots = vec![NONE; rows];
         let (owners, padding) = all.owners.as_slice::<u32>().split_at(blocks);
         if padding.iter().any(|&list| list != NONE) {
-            return Err(FormatError::content(OWNERS, format!("{NONE} after the last block"), "something else"));
+            return Err(FormatError::content(
+                OWNERS,
+                format!("{NONE} after the last block"),
+                "something else",
+            ));
         }
         let slots = all.rows.as_slice::<u32>();
         let mut open = vec![None; lists];
@@ -334,7 +338,10 @@ impl Lists {
             };
             let filled = slots.iter().take_while(|&&row| row != NONE).count();
             if filled == 0 || slots[filled..].iter().any(|&row| row != NONE) {
-                return Err(wrong("a block's first slots taken".to_owned(), format!("gaps in block {number}")));
+                return Err(wrong(
+                    "a block's first slots taken".to_owned(),
+                    format!("gaps in block {number}"),
+                ));
             }
             for (slot, &row) in (number * block..).zip(&slots[..filled]) {
                 match all.slots.get_mut(row as usize) {
