@@ -145,6 +145,8 @@ proptest! {
         let all = centroids.nearest(&rows, width, &on(1)).expect("not cancelled");
         let mut found = Nearest::default();
         // What was found before must leave no trace, whatever its shape.
+        let other = Centroids::new(clustered(7, 5, seed), METRICS[metric]);
+        simd::run(Level::detect(), Route(&other, &clustered(9, 5, seed), 9, width, &mut found));
         for count in [23, 1, 7] {
             simd::run(Level::detect(), Route(&centroids, &rows, count, width, &mut found));
             prop_assert_eq!(found.clusters(), &all.clusters()[..count * all.width()]);
