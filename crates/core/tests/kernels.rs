@@ -453,6 +453,7 @@ fn main() -> ExitCode {
             ("f32 panels", panels),
             ("unordered", unordered),
             ("scores", scores::scores),
+            ("float scores", scores::float_scores),
             ("hadamard", linear::hadamard),
             ("products", linear::products),
             ("int8 codes", codes),

@@ -14,6 +14,9 @@ use crate::vectors::Matrix;
 /// Vectors of one item of parallel work.
 const PART: usize = 128 * TILE;
 
+/// Up to so many are sorted rather than selected from.
+const FEW: usize = 20;
+
 /// Centroids, ready to be compared with vectors.
 #[derive(Clone)]
 pub struct Centroids {
@@ -225,7 +228,10 @@ impl Work for Search<'_> {
             return;
         }
         let Scratch { tile: own, codes, bounds, maxima, keys } = scratch;
-        let own = own.get_or_insert_with(|| CodedTile::new(rows.dim()));
+        let own = match own.take().filter(|tile| tile.dim() == rows.dim()) {
+            Some(tile) => own.insert(tile),
+            None => own.insert(CodedTile::new(rows.dim())),
+        };
         let out = clusters.chunks_mut(TILE * width).zip(distances.chunks_mut(TILE * width));
         for (t, (clusters, distances)) in out.enumerate() {
             let (values, count) = (&values[t * TILE * stride..], clusters.len() / width);
@@ -247,10 +253,11 @@ impl Work for Search<'_> {
                         Metric::L2 => (simd.squared_l2(vector, centroid), 2.0),
                         Metric::Ip | Metric::Cosine => (-simd.dot(vector, centroid), 1.0),
                     };
+                    // Without a price 0 is added, which takes the sign off a zero: ties are ties.
                     let price = prices.get(cluster).map_or(0.0, |price| unit * price);
                     keys.push(key(exact + price, cluster));
                 });
-                if keys.len() > width {
+                if keys.len() > width.max(FEW) {
                     keys.select_nth_unstable(width - 1);
                     keys.truncate(width);
                 }

@@ -43,6 +43,7 @@ const PART: usize = 128 * TILE;
 #[derive(Clone)]
 pub(super) struct CodedTile {
     tile: Tile,
+    dim: usize,
     /// α.
     step: [f32; TILE],
     /// −128α·Σq.
@@ -61,7 +62,12 @@ impl CodedTile {
     pub(super) fn new(dim: usize) -> Self {
         let zeros = vec![0; dim];
         let tile = Tile::new(Bits::Eight, dim, [&zeros[..]]);
-        Self { tile, step: [0.0; TILE], shift: [0.0; TILE], error: [0.0; TILE], norm: [0.0; TILE] }
+        Self { tile, dim, step: [0.0; TILE], shift: [0.0; TILE], error: [0.0; TILE], norm: [0.0; TILE] }
+    }
+
+    /// Values of a vector.
+    pub(super) fn dim(&self) -> usize {
+        self.dim
     }
 
     /// Takes in `count` vectors, of which each begins `stride` values after the one before.

@@ -18,3 +18,6 @@ pub use centroids::{Centroids, Nearest};
 pub use kmeans::{Clustering, KMeans};
 pub use lists::{Lists, Moves, SLOTS};
 pub use probed::{Probed, Visit};
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
-//! Codes × query tile with the values that pass: bit for bit those of fused multiply-adds on exact sums.
+//! Row group × query tile with the values that pass: bit for bit those of sums taken one after another in f32, and of
+//! fused multiply-adds on exact sums of codes.
 
-use counterpoint_core::simd::{self, GROUP, Level, Simd, TILE, Work, fastscan, int8};
+use counterpoint_core::simd::{self, GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, product};
 
-use super::{Codes, LARGEST, LONGEST, Random, Tally};
+use super::{Codes, LARGEST, LONGEST, Random, Tally, panel};
 
 type Values = [[f32; GROUP]; TILE];
 
@@ -86,4 +87,57 @@ pub(super) fn scores(level: Level, tally: &mut Tally) {
     let group = int8::Group::new(int8::Bits::Four, &bytes);
     let masks = simd::run(level, Scores(group, rows, &tile, &terms, &mut [[0.0; GROUP]; TILE]));
     tally.check(masks == [1 << 7; TILE], || format!("{} scores, unordered: {masks:x?}", level.name()));
+}
+
+struct Floats<'a>(&'a f32::Panel, product::Vectors<'a>, &'a [f32; TILE], &'a mut Values);
+
+impl Work for Floats<'_> {
+    type Output = [u64; TILE];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.f32_scores(self.0, self.1, self.2, self.3)
+    }
+}
+
+/// Every dimension and number of vectors, between NaNs that a read beyond either end would bring in.
+pub(super) fn float_scores(level: Level, tally: &mut Tally) {
+    let mut random = Random(9);
+    for dim in 0..=LONGEST {
+        let (panel, rows) = panel(dim, &mut random, Random::unit);
+        for count in 1..=TILE {
+            let vectors = random.many(count, |random| random.many(dim, Random::unit));
+            let guard = vec![f32::NAN; 1 + dim % 5];
+            let mut values = guard.clone();
+            vectors.iter().for_each(|vector| values.extend([vector, &guard[..]].concat()));
+            let score = |i: usize, r: usize| {
+                let sum = vectors[i].iter().zip(&rows[r]).fold(0.0_f32, |sum, (&v, &x)| {
+                    if level == Level::SCALAR { sum + v * x } else { v.mul_add(x, sum) }
+                });
+                sum - panel.terms[r]
+            };
+            let mut limits = [f32::NAN; TILE];
+            for (i, limit) in limits.iter_mut().enumerate().take(count) {
+                // A score, so that ties occur; nothing passes; all; all.
+                let limit_of = [score(i, random.below(GROUP)), f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+                *limit = limit_of[random.below(4)];
+            }
+            let tile = product::Vectors::new(&values[guard.len()..], dim + guard.len(), count, dim);
+            let mut scores = [[f32::NAN; GROUP]; TILE];
+            let masks = simd::run(level, Floats(&panel, tile, &limits, &mut scores));
+            for (i, mask) in masks.into_iter().enumerate() {
+                let (mut held, mut passes) = (true, 0);
+                for r in (0..GROUP).filter(|_| i < count) {
+                    held &= scores[i][r].to_bits() == score(i, r).to_bits();
+                    passes |= u64::from(limits[i].is_nan() || score(i, r) >= limits[i]) << r;
+                }
+                tally.check(held && mask == passes, || {
+                    format!(
+                        "{} f32 scores {dim} × {count}, vector {i}: {mask:x}, not {passes:x}",
+                        level.name()
+                    )
+                });
+            }
+        }
+    }
 }
