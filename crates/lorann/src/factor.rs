@@ -38,7 +38,7 @@ use half::f16;
 use crate::products::{multiply, transpose};
 
 /// Rounds of subspace iteration.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 3;
 /// Of the mean eigenvalue, added to all.
 const RIDGE: f32 = 1e-3;
 /// How much of ‖ε‖² a near query finds. On wordnet-minilm and Fashion-MNIST 0.1 to 0.3 are about as good.

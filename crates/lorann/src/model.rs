@@ -206,7 +206,6 @@ impl Model {
         let projection = Projection::new(turned);
         let kept = Kept::zeroed(parameters.keep, rows.len(), rows.dim());
         let projected = project(rows, metric, kept, &projection, control)?;
-        let mean = mean(&projected.rows);
         let (centroids, labels) = if rows.is_empty() {
             (Centroids::new(Matrix::zeroed(1, outputs), metric), Vec::new())
         } else {
@@ -217,6 +216,7 @@ impl Model {
             (clustering.centroids, clustering.labels)
         };
         let members = members(&labels, centroids.len());
+        let mean = mean(centroids.rows(), &members);
         let turn = rotation(rank, seed ^ 4);
         let start = Start { axes, turn, mean: mean.row(0).to_vec() };
         let fitted = control.map(members.iter().enumerate(), |(cluster, chosen)| {
@@ -409,15 +409,18 @@ impl Model {
     }
 }
 
-/// The mean of rows, one row.
-fn mean(rows: &Matrix<f32>) -> Matrix<f32> {
-    let mut sums = vec![0.0_f64; rows.dim()];
-    for row in 0..rows.rows() {
-        sums.iter_mut().zip(rows.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
+/// About the mean of all rows: that of the centroids, each as often as its cluster has rows.
+fn mean(centroids: &Matrix<f32>, members: &[Vec<u32>]) -> Matrix<f32> {
+    let mut sums = vec![0.0_f64; centroids.dim()];
+    let mut count = 0.0_f64;
+    for (cluster, members) in members.iter().enumerate() {
+        let weight = members.len() as f64;
+        count += weight;
+        let values = sums.iter_mut().zip(centroids.row(cluster));
+        values.for_each(|(sum, &value)| *sum += weight * f64::from(value));
     }
-    let mut mean = Matrix::zeroed(1, rows.dim());
-    let count = rows.rows().max(1) as f64;
-    mean.row_mut(0).iter_mut().zip(sums).for_each(|(to, sum)| *to = (sum / count) as f32);
+    let mut mean = Matrix::zeroed(1, centroids.dim());
+    mean.row_mut(0).iter_mut().zip(sums).for_each(|(to, sum)| *to = (sum / count.max(1.0)) as f32);
     mean
 }
 
