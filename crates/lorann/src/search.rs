@@ -13,6 +13,8 @@
 //! Estimates are the same to the bit whatever the batch: weights depend on the query alone, sums are exact, and
 //! candidates are chosen by a total order.
 
+use std::cell::Cell;
+
 use counterpoint_core::cluster::{Nearest, Probed};
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
@@ -42,6 +44,11 @@ const ROOM: usize = 1 << 21;
 const PATIENCE: f32 = 3.0;
 /// Clusters of each query that come first.
 const FIRST: usize = 4;
+
+thread_local! {
+    /// What routing one query takes, kept from call to call.
+    static ROUTES: Cell<Option<(Nearest, Probed)>> = const { Cell::new(None) };
+}
 
 /// One call.
 struct Call<'a> {
@@ -243,7 +250,7 @@ impl Call<'_> {
         probes: usize,
     ) -> Result<Pools, SearchError> {
         let Self { model, blocks, .. } = self;
-        let mut nearest = Nearest::default();
+        let (mut nearest, mut probed) = ROUTES.take().unwrap_or_default();
         let Queries { projected, projected_stride, .. } = queries;
         model.centroids.route(simd, projected, *projected_stride, chosen.len(), probes, &mut nearest);
         let mut pools = Pools::new(chosen.len(), self.candidates);
@@ -259,20 +266,31 @@ impl Call<'_> {
         };
         let width = nearest.width();
         let first = if width <= 2 * FIRST { width } else { FIRST };
-        let mut probed = Probed::default();
+        let base = |query: usize, order: usize, cluster: usize| {
+            let distance = nearest.distances()[query * width + order];
+            match self.store.metric {
+                Metric::L2 => -0.5 * distance,
+                Metric::Ip | Metric::Cosine => -model.along(cluster) * distance,
+            }
+        };
+        if chosen.len() == 1 {
+            for (order, &cluster) in nearest.of(0).iter().enumerate() {
+                let visit = Visit { query: 0, base: base(0, order, cluster as usize) };
+                self.control.check()?;
+                self.visit(simd, cluster as usize, &[visit], chosen, queries, &mut pools, &mut scratch);
+            }
+            ROUTES.set(Some((nearest, probed)));
+            return Ok(pools);
+        }
         probed.group(&nearest, model.clusters());
         let mut visits = Vec::new();
         for range in [0..first, first..width] {
             for cluster in 0..model.clusters() {
                 visits.clear();
-                let chosen_visits =
+                let within =
                     probed.of(cluster).iter().filter(|visit| range.contains(&(visit.order as usize)));
-                visits.extend(chosen_visits.map(|visit| {
-                    let distance = nearest.distances()[visit.query as usize * width + visit.order as usize];
-                    let base = match self.store.metric {
-                        Metric::L2 => -0.5 * distance,
-                        Metric::Ip | Metric::Cosine => -model.along(cluster) * distance,
-                    };
+                visits.extend(within.map(|visit| {
+                    let base = base(visit.query as usize, visit.order as usize, cluster);
                     Visit { query: visit.query, base }
                 }));
                 if !visits.is_empty() {
