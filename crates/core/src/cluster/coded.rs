@@ -12,11 +12,11 @@
 //!
 //! B the largest ‖c′‖/σ of all centroids and E the largest ‖c′ − σ(b − 128)‖/σ. [`Simd::int8_scores`] gives the upper
 //! bound u = σ·(α·Σqb − 128α·Σq + m) + o. If u* is the w-th largest, w centroids have t ≥ u* − 2mσ for the largest σ,
-//! so a centroid with a smaller u is none of the w nearest; about 0.03·‖x′‖‖c′‖ are lost to m where values spread
-//! evenly over 128 dimensions, and few others are left. Those are compared exactly.
+//! so a centroid with a smaller u is none of the w nearest. (Where values are normal in 128 dimensions, mσ is about
+//! 2·2.7/(127·√12) = 0.012 of ‖x′‖‖c′‖.) The others are compared exactly.
 //!
 //! The origin may be anything: it only makes x′ and c′ small. What f32 rounds off is at most 4·γ(d)·S² in all,
-//! where S bounds the norms that occur (see [`dot_error`]), and is taken off the limit too.
+//! where S bounds the norms that occur (see [`dot_error`]), and 10⁻⁴⁴·d where values vanish; both are taken off the limit.
 
 use crate::buffer::Buffer;
 use crate::metric::Metric;
@@ -98,9 +98,9 @@ impl CodedTile {
             self.step[i] = step;
             self.shift[i] = -MIDDLE * step * sum;
             self.norm[i] = step * square.sqrt() * 1.001;
-            // Scaling rounds each value off by less than 3·10⁻⁵ steps.
+            // Differences and scaling round each value off by less than 4·10⁻⁵ steps.
             let unscaled = if step > 0.0 { 0.0 } else { SMALLEST * dim as f32 };
-            self.error[i] = step * (error.sqrt() * 1.001 + 3e-5 * (dim as f32).sqrt()) + unscaled;
+            self.error[i] = step * (error.sqrt() * 1.001 + 4e-5 * (dim as f32).sqrt()) + unscaled;
         }
         self.tile.refill(codes.0.chunks_exact(dim.max(1)).take(count));
     }
@@ -200,13 +200,14 @@ pub(super) struct CodedCentroids {
     terms: Vec<([f32; GROUP], [f32; GROUP])>,
     /// The largest σ.
     step: f32,
-    /// B and E, a little more, and what f32 rounds off a sum of codes, in units of α.
+    /// B and E, a little more, and what f32 rounds off a sum of codes, in units of α: four times 2⁻²⁴ of 255·127·d.
     norm: f32,
     error: f32,
     rounding: f32,
-    /// The part of S that is not the vector's, and 4·γ(d).
+    /// The part of S that is not the vector's, 4·γ(d), and what vanishes.
     reach: f32,
     slack: f32,
+    least: f32,
 }
 
 impl CodedCentroids {
@@ -222,10 +223,10 @@ impl CodedCentroids {
         for row in 0..rows.rows() {
             let about = || rows.row(row).iter().zip(&origin).map(|(&value, &origin)| value - origin);
             let sigma = about().fold(0.0_f32, |most, value| most.max(value.abs())) / LARGEST;
-            let inverse = if sigma > 0.0 { 1.0 / sigma } else { 0.0 };
+            let inverse = if sigma > 0.0 { 1.0 / f64::from(sigma) } else { 0.0 };
             let (mut square, mut errors, mut along) = (0.0_f64, 0.0_f64, 0.0_f64);
             for ((code, value), &origin) in row_codes.iter_mut().zip(about()).zip(&origin) {
-                let (signed, low) = whole((value * inverse).clamp(-LARGEST, LARGEST));
+                let (signed, low) = whole(((f64::from(value) * inverse) as f32).clamp(-LARGEST, LARGEST));
                 *code = low.cast_unsigned().wrapping_add(MIDDLE as u8);
                 square += f64::from(value).powi(2);
                 errors += (f64::from(value) - f64::from(sigma) * f64::from(signed)).powi(2);
@@ -257,6 +258,7 @@ impl CodedCentroids {
             rounding: 0.01 * dim as f32,
             reach: reach as f32,
             slack: 4.0 * dot_error(dim),
+            least: 1e-44 * dim as f32,
         }
     }
 
@@ -341,7 +343,8 @@ impl CodedCentroids {
         };
         let size = tile.norm[i] + tile.error[i] + self.reach;
         // An absent centroid's bound is below every finite limit.
-        let limit = (least - 2.0 * margin * self.step - self.slack * size * size).max(f32::MIN);
+        let loss = 2.0 * margin * self.step + self.slack * size * size + self.least;
+        let limit = (least - loss).max(f32::MIN);
         for (g, bounds) in bounds.iter().enumerate() {
             let mut mask = 0_u64;
             for (r, &bound) in bounds[i].iter().enumerate() {

@@ -1,4 +1,8 @@
-//! Lloyd's k-means.
+//! Lloyd's k-means: seeds ([`super::seeds`]), then rounds in which rows go to their nearest centroids and centroids to
+//! the means of their rows, on a sample; then every row to its nearest centroid.
+//!
+//! A cluster that loses all rows takes the row that is farthest from its centroid, so the loss falls in every round. A
+//! mean is summed in f64 by one thread, in the order of its rows. Clusters that have no rows in the end are left out.
 
 use std::borrow::Cow;
 

@@ -110,6 +110,8 @@ fn awkward(kind: u8, n: usize, centroids: usize, dim: usize, seed: u64) -> (Matr
             6 => 3.25,
             7 if i / dim >= n => 0.0,
             8 if i / dim < n => *value * 1e-33,
+            9 => *value * 1e-22,
+            10 if i / dim >= n => *value * 1e-40,
             _ => *value,
         };
     }
@@ -122,7 +124,7 @@ proptest! {
 
     #[test]
     fn awkward_values_find_the_nearest(
-        (kind, n, centroids, dim) in (0_u8..9, 1_usize..30, 1_usize..100, 1_usize..40),
+        (kind, n, centroids, dim) in (0_u8..11, 1_usize..30, 1_usize..100, 1_usize..40),
         (seed, metric, width) in (any::<u64>(), 0_usize..3, 1_usize..20),
     ) {
         let (rows, centroids) = awkward(kind, n, centroids, dim, seed);
