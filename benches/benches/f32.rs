@@ -1,7 +1,8 @@
-//! f32 kernels: one row × one row, and a tile of 6 queries × a group of 64 rows.
+//! f32 kernels: one row × one row, and a tile of 6 queries × a group of 64 rows, without and with the scores.
 
-use counterpoint_benches::{FloatSurvivors, Kernel, normals, repeat};
+use counterpoint_benches::{FloatScores, FloatSurvivors, Kernel, normals, repeat};
 use counterpoint_core::simd::f32::{Panel, Tile};
+use counterpoint_core::simd::product::Vectors;
 use counterpoint_core::simd::{GROUP, Level, Simd, TILE};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -48,6 +49,17 @@ fn bench(criterion: &mut Criterion) {
             group.throughput(Throughput::Elements((TIMES * TILE * GROUP * dim) as u64));
             group.bench_function(BenchmarkId::new("survivors", level.name()), |b| {
                 b.iter(|| repeat(level, TIMES, FloatSurvivors(&panel, &tile, &limits)));
+            });
+            let vectors = Vectors::new(&queries, dim, TILE, dim);
+            let (_, scores) = repeat(level, 1, FloatScores(&panel, vectors, &limits));
+            for (query, scores) in queries.chunks(dim).zip(scores) {
+                for (r, row) in rows.chunks(dim).enumerate() {
+                    let near = (f64::from(scores[r]) - exact(query, row)).abs() < 1e-3;
+                    assert!(near, "the score of row {r} is wrong at {}", level.name());
+                }
+            }
+            group.bench_function(BenchmarkId::new("scores", level.name()), |b| {
+                b.iter(|| repeat(level, TIMES, FloatScores(&panel, vectors, &limits)));
             });
         }
         group.finish();

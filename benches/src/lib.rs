@@ -3,7 +3,7 @@
 //! `cargo bench -p counterpoint-benches` runs all; `--bench int8` one family. Read a family's throughput
 //! against `ceilings`, measured on the same machine in the same minutes.
 
-use counterpoint_core::simd::{GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, run};
+use counterpoint_core::simd::{GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, product, run};
 use counterpoint_core::synth::{Shape, sample};
 
 /// Normal values, the same every run.
@@ -50,6 +50,20 @@ impl Kernel for FloatSurvivors<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
         simd.f32_survivors(std::hint::black_box(self.0), self.1, self.2)
+    }
+}
+
+/// A tile of vectors, one after another, against a group of f32 rows; the scores.
+#[derive(Clone, Copy)]
+pub struct FloatScores<'a>(pub &'a f32::Panel, pub product::Vectors<'a>, pub &'a [f32; TILE]);
+
+impl Kernel for FloatScores<'_> {
+    type Output = ([u64; TILE], product::Sums);
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> Self::Output {
+        let mut scores = [[0.0; GROUP]; TILE];
+        let masks = simd.f32_scores(std::hint::black_box(self.0), self.1, self.2, &mut scores);
+        (masks, scores)
     }
 }
 

@@ -46,7 +46,7 @@ impl Index {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
                     let exact_scan = given.exact_scan;
-                    let options = SearchOptions { k, filter, rerank, exact_scan, recall };
+                    let options = SearchOptions { k, filter, n_probe: None, rerank, exact_scan, recall };
                     index.search(&rows, &options, &call.control)
                 })
             };

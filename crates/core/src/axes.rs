@@ -17,9 +17,12 @@
 //!
 //! Nothing here depends on the level, the processor or the number of threads.
 
+mod leading;
+
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+pub use leading::{Orthonormalise, leading};
 use nalgebra::{DMatrix, DVector, Dyn, SymmetricEigen};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -108,7 +111,7 @@ pub fn principal(
 
 /// `most` numbers below `count` in rising order, each set of them as likely (D. E. Knuth's algorithm S); all, if there
 /// are no more.
-fn choose(count: usize, most: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn choose(count: usize, most: usize, seed: u64) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut chosen = Vec::with_capacity(most.min(count));
     for row in 0..count {

@@ -51,7 +51,9 @@ pub struct SearchOptions<'a> {
     pub k: usize,
     /// Which vectors may be returned.
     pub filter: Filter<'a>,
-    /// How many candidates are scored exactly on kept vectors; 0 for none, `None` for the method's default.
+    /// How many lists are searched; `None` for the method's default.
+    pub n_probe: Option<usize>,
+    /// How many candidates, at most, are scored exactly on kept vectors; 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,
@@ -62,7 +64,7 @@ pub struct SearchOptions<'a> {
 impl SearchOptions<'_> {
     /// `k` neighbours, everything else by default.
     pub fn new(k: usize) -> Self {
-        Self { k, filter: Filter::None, rerank: None, exact_scan: None, recall: None }
+        Self { k, filter: Filter::None, n_probe: None, rerank: None, exact_scan: None, recall: None }
     }
 }
 

@@ -10,6 +10,8 @@ use crate::vectors::Keep;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Name {
+    /// [`SearchOptions::n_probe`].
+    NProbe,
     /// [`SearchOptions::rerank`].
     Rerank,
 }
@@ -18,6 +20,7 @@ impl Name {
     /// As files and Python spell it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Name::NProbe => "n_probe",
             Name::Rerank => "rerank",
         }
     }
@@ -25,6 +28,7 @@ impl Name {
     /// The field of that name.
     pub fn of<'o>(self, options: &'o mut SearchOptions<'_>) -> &'o mut Option<usize> {
         match self {
+            Name::NProbe => &mut options.n_probe,
             Name::Rerank => &mut options.rerank,
         }
     }
@@ -40,6 +44,12 @@ pub struct Knob {
 }
 
 impl Knob {
+    /// `n_probe`: from one to all of `lists` lists.
+    pub fn n_probe(lists: usize) -> Self {
+        let ladder = Ladder { unit: Unit::One, least: 1, most: lists.max(1), none: false };
+        Self { name: Name::NProbe, ladder: Some(ladder) }
+    }
+
     /// `rerank`: none, then up to `most` candidates for each neighbour wanted; no choice where no vectors are kept.
     pub fn rerank(keep: Keep, most: usize) -> Self {
         let ladder = Ladder { unit: Unit::Neighbours, least: 1, most, none: true };

@@ -23,6 +23,7 @@
 
 pub mod axes;
 pub mod buffer;
+pub mod cluster;
 pub mod eval;
 pub mod file;
 pub mod flat;

@@ -63,12 +63,54 @@ impl Work for Rerank<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Vec<Hit> {
-        let mut scratch = vec![0.0; self.query.len()];
-        let mut top = TopK::new(self.k);
-        for hit in self.hits {
-            let exact = self.kept.distance(simd, self.metric, self.query, hit.row as usize, &mut scratch);
-            top.push(Hit { distance: exact.unwrap_or(hit.distance), row: hit.row });
-        }
-        top.into_sorted()
+        let Self { kept, metric, query, hits, k } = self;
+        rescored(simd, kept, metric, query, &hits, k, None, &mut vec![0.0; query.len()])
     }
+}
+
+/// Rows asked for at once.
+const TOGETHER: usize = 4;
+/// Hits scored before errors are believed.
+const LEAST: usize = 8;
+
+/// The `k` nearest of `hits`, each at its exact distance from a prepared and padded query; at the distance it has where
+/// no vectors are kept. `scratch` has the query's length.
+///
+/// With `patience`, hits are sorted by their estimates, and those are left that are nearer than the k-th only if
+/// their estimate errs by more than `patience` standard deviations from the mean error, both as seen until then.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the inner loop of searches")]
+pub fn rescored<S: Simd>(
+    simd: S,
+    kept: &Kept,
+    metric: Metric,
+    query: &[f32],
+    hits: &[Hit],
+    k: usize,
+    patience: Option<f32>,
+    scratch: &mut [f32],
+) -> Vec<Hit> {
+    let mut top = TopK::new(k);
+    let (mut sum, mut squares) = (0.0_f32, 0.0_f32);
+    for (i, hit) in hits.iter().enumerate() {
+        if let Some(patience) = patience
+            && i > k
+            && i >= LEAST
+        {
+            let mean = sum / i as f32;
+            let deviation = (squares / i as f32 - mean * mean).max(0.0).sqrt();
+            if hit.distance + mean - patience * deviation > top.bound() {
+                break;
+            }
+        }
+        if i.is_multiple_of(TOGETHER) {
+            kept.prefetch(hits[i..].iter().take(TOGETHER).map(|hit| hit.row as usize));
+        }
+        let exact = kept.distance(simd, metric, query, hit.row as usize, scratch).unwrap_or(hit.distance);
+        let error = exact - hit.distance;
+        sum += error;
+        squares += error * error;
+        top.push(Hit { distance: exact, row: hit.row });
+    }
+    top.into_sorted()
 }

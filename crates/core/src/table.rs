@@ -11,8 +11,9 @@ use crate::ids::{IdError, Ids, first_repeated};
 use crate::index::{
     AddError, AnnIndex, Capabilities, Neighbors, ReconstructError, SearchError, SearchOptions,
 };
+use crate::knobs::Name;
 use crate::metric::Metric;
-pub use crate::rerank::{check_rerank, reranked};
+pub use crate::rerank::{check_rerank, reranked, rescored};
 use crate::scan::{Hits, Masks};
 use crate::select::Hit;
 use crate::simd::GROUP;
@@ -60,6 +61,15 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// [`AddError`].
     fn begin(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
         self.learn(rows, control)
+    }
+
+    /// What [`Store::learn`] and [`Store::encode`] with what was learned give, for methods that can spare work when they
+    /// do both.
+    ///
+    /// # Errors
+    /// [`AddError`].
+    fn build(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
+        Ok(self.learn(rows, control)?.encode(rows, control)?)
     }
 
     /// Encodes `rows` (of this dimension) aside, with what was learned: a store of only these rows. Values are
@@ -257,8 +267,8 @@ impl<S: Store> AnnIndex for Table<S> {
         let mut fresh = Self::over(self.store.blank());
         let new = fresh.ids.assign(rows.len(), ids)?;
         check_shape(rows, None)?;
-        fresh.store = fresh.store.learn(rows, control)?;
-        fresh.store = fresh.encode(rows, control)?;
+        fresh.store = fresh.store.build(rows, control)?;
+        control.check()?;
         fresh.ids.append(new);
         *self = fresh;
         Ok(())
@@ -327,6 +337,12 @@ impl<S: Store> AnnIndex for Table<S> {
             return Err(SearchError::Knob { knob: "exact_scan", reason });
         }
         let options = &tune::resolve(self, options)?;
+        if options.n_probe.is_some()
+            && !self.capabilities().knobs.iter().any(|knob| knob.name == Name::NProbe)
+        {
+            let reason = "this method has no lists: it compares every row";
+            return Err(SearchError::Knob { knob: "n_probe", reason });
+        }
         self.store.check_options(options)?;
         let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
         let width = options.k.min(masks.widest(self.store.len()));

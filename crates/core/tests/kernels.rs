@@ -10,6 +10,8 @@ mod fastscan;
 mod linear;
 #[path = "kernels/planes.rs"]
 mod planes;
+#[path = "kernels/scores.rs"]
+mod scores;
 
 use std::process::ExitCode;
 
@@ -450,6 +452,8 @@ fn main() -> ExitCode {
             ("f32 rows", rows as fn(Level, &mut Tally)),
             ("f32 panels", panels),
             ("unordered", unordered),
+            ("scores", scores::scores),
+            ("float scores", scores::float_scores),
             ("hadamard", linear::hadamard),
             ("products", linear::products),
             ("int8 codes", codes),

@@ -188,3 +188,40 @@ fn samples_are_uniform() {
     assert!(choose(0, 9, 1).is_empty());
     assert!(choose(9, 0, 1).is_empty());
 }
+
+#[test]
+fn the_leading_axes_span_what_the_principal_ones_do() {
+    let data = sample(Shape::PowerLaw { decay: 1.0 }, 500, 0, 70, 4).data;
+    let rows = Rows::new(&data, 70).expect("whole rows");
+    let all = principal(&rows, Metric::L2, None, 500, 1, &Control::default()).expect("axes");
+    let mut first = None;
+    for threads in [1, 3] {
+        let control = Control::new(Level::detect(), Some(threads));
+        let axes = leading(&rows, Metric::L2, 10, 500, 1, &control).expect("axes");
+        assert_eq!((axes.rows(), axes.dim()), (10, 70));
+        // The share of each axis that lies along the same of all.
+        for row in 0..10 {
+            let product = |i: usize| {
+                all.vectors.row(i).iter().zip(axes.row(row)).map(|(a, b)| f64::from(a * b)).sum::<f64>()
+            };
+            let within: f64 = (0..11).map(|i| product(i).powi(2)).sum();
+            assert!(within > 0.99, "axis {row}: {within} of it among the first eleven");
+        }
+        assert!(*first.get_or_insert_with(|| axes.values().to_vec()) == axes.values());
+    }
+}
+
+#[test]
+fn leading_axes_of_little_are_orthonormal_all_the_same() {
+    for (values, dim) in [(vec![], 5), (vec![0.0; 12], 3), (vec![1.0, 2.0, 3.0], 3), (vec![2.0; 4], 1)] {
+        let rows = Rows::new(&values, dim).expect("whole rows");
+        let axes = leading(&rows, Metric::L2, 100, 50, 0, &Control::default()).expect("axes");
+        assert_eq!(axes.rows(), dim);
+        for i in 0..dim {
+            for j in 0..=i {
+                let product: f32 = axes.row(i).iter().zip(axes.row(j)).map(|(a, b)| a * b).sum();
+                assert!((product - f32::from(u8::from(i == j))).abs() < 1e-5, "{dim}: {product} at {i}, {j}");
+            }
+        }
+    }
+}

@@ -7,8 +7,8 @@
 //!
 //! | family | operation | exactness across levels |
 //! |---|---|---|
-//! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold | within a derived bound |
-//! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums bit-exact |
+//! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
+//! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
@@ -123,6 +123,20 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
     fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
 
+    /// Writes `dot(vector i, row r) - panel.terms[r]` to `scores[i][r]` for the vectors there are and all 64 rows; bit
+    /// `r` of entry `i` is set iff not `scores[i][r] < limits[i]`. A score depends on its vector and row only, and is
+    /// the same at every level that has fused multiply-adds (all but the scalar).
+    ///
+    /// # Panics
+    /// If panel and vectors differ in dimension.
+    fn f32_scores(
+        self,
+        panel: &f32::Panel,
+        vectors: product::Vectors<'_>,
+        limits: &[f32; TILE],
+        scores: &mut product::Sums,
+    ) -> [u64; TILE];
+
     /// Replaces `values` by their Hadamard transform, without normalisation: twice gives `values.len()` times what was
     /// there. The same bytes on every level.
     ///
@@ -146,6 +160,19 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         rows: &int8::RowTerms,
         tile: &int8::Tile,
         terms: &int8::QueryTerms,
+    ) -> [u64; TILE];
+
+    /// Rows of `group` that pass for each query of `tile`: bit `r` of entry `i` is set iff not `value < limit[i]`,
+    /// where value = `scale[r] * (alpha[i] * dot(i, r) + beta[i]) + offset[r]` in fused multiply-adds and `dot` is the
+    /// exact integer sum of code × query: the same values on every level. Where an entry is not 0, `values[i]` holds
+    /// all 64 values; else it is left as it was, or overwritten.
+    fn int8_scores(
+        self,
+        group: int8::Group<'_>,
+        rows: fastscan::RowTerms<'_>,
+        tile: &int8::Tile,
+        terms: &fastscan::QueryTerms,
+        values: &mut [[f32; GROUP]; TILE],
     ) -> [u64; TILE];
 
     /// Exact integer sums of code × plane, for both planes of a query and the [`int8::QUARTER`] rows of a
@@ -245,6 +272,29 @@ macro_rules! token {
             }
 
             #[inline(always)]
+            fn f32_scores(
+                self,
+                panel: &f32::Panel,
+                vectors: product::Vectors<'_>,
+                limits: &[f32; TILE],
+                scores: &mut product::Sums,
+            ) -> [u64; TILE] {
+                let view = f32::ScoresView::checked(panel, vectors);
+                // SAFETY: `self` proves the features; the lengths by the checks in `ScoresView` and `Vectors`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match vectors.count() {
+                        1 => f32::$module::scores::<1>(view, limits, scores),
+                        2 => f32::$module::scores::<2>(view, limits, scores),
+                        3 => f32::$module::scores::<3>(view, limits, scores),
+                        4 => f32::$module::scores::<4>(view, limits, scores),
+                        5 => f32::$module::scores::<5>(view, limits, scores),
+                        _ => f32::$module::scores::<6>(view, limits, scores),
+                    }
+                }
+            }
+
+            #[inline(always)]
             fn hadamard(self, values: &mut [f32]) {
                 let view = hadamard::View::checked(values);
                 // SAFETY: `self` proves the features; the length by the check in `View::checked`.
@@ -294,6 +344,36 @@ macro_rules! token {
                         (int8::Bits::Four, 4) => int8::$module::survivors::<4, 4>(view, rows, terms),
                         (int8::Bits::Four, 5) => int8::$module::survivors::<4, 5>(view, rows, terms),
                         (int8::Bits::Four, _) => int8::$module::survivors::<4, 6>(view, rows, terms),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn int8_scores(
+                self,
+                group: int8::Group<'_>,
+                rows: fastscan::RowTerms<'_>,
+                tile: &int8::Tile,
+                terms: &fastscan::QueryTerms,
+                values: &mut [[f32; GROUP]; TILE],
+            ) -> [u64; TILE] {
+                let view = int8::View::checked(group, tile);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match (group.bits(), tile.queries()) {
+                        (int8::Bits::Eight, 1) => int8::$module::scores::<8, 1>(view, rows, terms, values),
+                        (int8::Bits::Eight, 2) => int8::$module::scores::<8, 2>(view, rows, terms, values),
+                        (int8::Bits::Eight, 3) => int8::$module::scores::<8, 3>(view, rows, terms, values),
+                        (int8::Bits::Eight, 4) => int8::$module::scores::<8, 4>(view, rows, terms, values),
+                        (int8::Bits::Eight, 5) => int8::$module::scores::<8, 5>(view, rows, terms, values),
+                        (int8::Bits::Eight, _) => int8::$module::scores::<8, 6>(view, rows, terms, values),
+                        (int8::Bits::Four, 1) => int8::$module::scores::<4, 1>(view, rows, terms, values),
+                        (int8::Bits::Four, 2) => int8::$module::scores::<4, 2>(view, rows, terms, values),
+                        (int8::Bits::Four, 3) => int8::$module::scores::<4, 3>(view, rows, terms, values),
+                        (int8::Bits::Four, 4) => int8::$module::scores::<4, 4>(view, rows, terms, values),
+                        (int8::Bits::Four, 5) => int8::$module::scores::<4, 5>(view, rows, terms, values),
+                        (int8::Bits::Four, _) => int8::$module::scores::<4, 6>(view, rows, terms, values),
                     }
                 }
             }

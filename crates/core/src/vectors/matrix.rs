@@ -97,6 +97,11 @@ impl<T: Element> Matrix<T> {
         &mut self.data.as_mut_slice::<T>()[row * stride..row * stride + dim]
     }
 
+    /// All values, row after row with padding.
+    pub fn values(&self) -> &[T] {
+        &self.data.as_slice::<T>()[..self.rows * self.stride()]
+    }
+
     /// All values, row after row with padding, to fill in parallel in chunks of whole strides.
     pub fn values_mut(&mut self) -> &mut [T] {
         let end = self.rows * self.stride();
@@ -163,7 +168,7 @@ impl<T: Element> Matrix<T> {
     /// # Errors
     /// [`FormatError`] naming the tensor.
     pub fn check_values(&self, name: &'static str, control: &Control) -> Result<(), FormatError> {
-        let values = &self.data.as_slice::<T>()[..self.rows * self.stride()];
+        let values = self.values();
         // Without early exit, so that it runs at the speed of memory.
         let legal = |part: &[T]| part.iter().fold(true, |legal, v| legal & v.is_legal());
         for part in values.chunks(1 << 20) {

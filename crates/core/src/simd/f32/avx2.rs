@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::View;
+use super::{ScoresView, View};
+use crate::simd::product::Sums;
 use crate::simd::{GROUP, TILE};
 
 /// Lanes below `count` (fewer than 8) set.
@@ -139,6 +140,76 @@ unsafe fn blocks<const NQ: usize, const V: usize>(view: View<'_>, limits: &[f32;
                 let pass = _mm256_cmp_ps::<_CMP_NLT_UQ>(_mm256_sub_ps(sum, term), limit);
                 let bits = _mm256_movemask_ps(pass).cast_unsigned();
                 masks[i] |= u64::from(bits) << (first + 8 * v);
+            }
+        }
+    }
+    masks
+}
+
+/// # Safety
+/// AVX2 and FMA, and a view made by `ScoresView::checked`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn scores<const NQ: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    // Registers as in `survivors`.
+    // SAFETY: the caller's features and view.
+    unsafe {
+        match NQ {
+            1 => score_blocks::<NQ, 8>(view, limits, scores),
+            2 => score_blocks::<NQ, 4>(view, limits, scores),
+            _ => score_blocks::<NQ, 2>(view, limits, scores),
+        }
+    }
+}
+
+/// The group in sub-blocks of V registers of rows; V divides 8.
+///
+/// # Safety
+/// As `scores`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn score_blocks<const NQ: usize, const V: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    let mut masks = [0; TILE];
+    for first in (0..GROUP).step_by(8 * V) {
+        let mut acc = [[_mm256_setzero_ps(); V]; NQ];
+        // SAFETY: the panel has `depth * GROUP` values (ScoresView, Checks 3 and 4) and `first + 8 * V` ≤ GROUP, so the
+        // last load of a column ends within it; NQ ≤ TILE, and vector i ends at `i * stride + depth`, within the
+        // values (Vectors, Check 2).
+        unsafe {
+            let (panel, values) = (view.panel.as_ptr(), view.vectors.values.as_ptr());
+            for j in 0..view.vectors.depth {
+                let panel = panel.add(j * GROUP + first);
+                let mut rows = [_mm256_setzero_ps(); V];
+                for (v, row) in rows.iter_mut().enumerate() {
+                    *row = _mm256_loadu_ps(panel.add(8 * v));
+                }
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let value = _mm256_set1_ps(*values.add(i * view.vectors.stride + j));
+                    for (acc, row) in acc.iter_mut().zip(rows) {
+                        *acc = _mm256_fmadd_ps(value, row, *acc);
+                    }
+                }
+            }
+        }
+        for (i, (acc, scores)) in acc.iter().zip(scores.iter_mut()).enumerate() {
+            let limit = _mm256_set1_ps(limits[i]);
+            for (v, &sum) in acc.iter().enumerate() {
+                let at = first + 8 * v;
+                // SAFETY: both arrays have GROUP values, of which 8 from `at` on are read or written.
+                unsafe {
+                    let score = _mm256_sub_ps(sum, _mm256_loadu_ps(view.terms.as_ptr().add(at)));
+                    _mm256_storeu_ps(scores.as_mut_ptr().add(at), score);
+                    let pass = _mm256_cmp_ps::<_CMP_NLT_UQ>(score, limit);
+                    masks[i] |= u64::from(_mm256_movemask_ps(pass).cast_unsigned()) << at;
+                }
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::View;
+use super::{ScoresView, View};
+use crate::simd::product::Sums;
 use crate::simd::{GROUP, TILE};
 
 /// # Safety
@@ -105,6 +106,52 @@ pub(crate) unsafe fn survivors<const NQ: usize>(view: View<'_>, limits: &[f32; T
             let term = unsafe { _mm512_loadu_ps(terms.as_ptr()) };
             let pass = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_sub_ps(sum, term), limit);
             masks[i] |= u64::from(_cvtmask16_u32(pass)) << (16 * v);
+        }
+    }
+    masks
+}
+
+/// # Safety
+/// AVX-512F, and a view made by `ScoresView::checked`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn scores<const NQ: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    let mut acc = [[_mm512_setzero_ps(); 4]; NQ];
+    // SAFETY: the panel has `depth * GROUP` values (ScoresView, Checks 3 and 4); NQ ≤ TILE, and vector i ends at
+    // `i * stride + depth`, within the values (Vectors, Check 2).
+    unsafe {
+        let (panel, values) = (view.panel.as_ptr(), view.vectors.values.as_ptr());
+        for j in 0..view.vectors.depth {
+            let panel = panel.add(j * GROUP);
+            let rows = [
+                _mm512_loadu_ps(panel),
+                _mm512_loadu_ps(panel.add(16)),
+                _mm512_loadu_ps(panel.add(32)),
+                _mm512_loadu_ps(panel.add(48)),
+            ];
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let value = _mm512_set1_ps(*values.add(i * view.vectors.stride + j));
+                for (acc, row) in acc.iter_mut().zip(rows) {
+                    *acc = _mm512_fmadd_ps(value, row, *acc);
+                }
+            }
+        }
+    }
+    let mut masks = [0; TILE];
+    for (i, (acc, scores)) in acc.iter().zip(scores.iter_mut()).enumerate() {
+        let limit = _mm512_set1_ps(limits[i]);
+        for (v, &sum) in acc.iter().enumerate() {
+            // SAFETY: both arrays have GROUP = 4 × 16 values.
+            unsafe {
+                let score = _mm512_sub_ps(sum, _mm512_loadu_ps(view.terms.as_ptr().add(16 * v)));
+                _mm512_storeu_ps(scores.as_mut_ptr().add(16 * v), score);
+                let pass = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(score, limit);
+                masks[i] |= u64::from(_cvtmask16_u32(pass)) << (16 * v);
+            }
         }
     }
     masks

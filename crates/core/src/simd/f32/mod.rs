@@ -1,4 +1,4 @@
-//! f32 rows: dot and squared l2, one row × one row and query tile × row group.
+//! f32 rows: dot and squared l2, one row × one row; query tile × row group, with or without the scores.
 //!
 //! **Layouts.** A [`Panel`] holds a group of 64 rows dimension-major: `panel[j * 64 + r]`; a [`Tile`] up to 6
 //! queries likewise: `tile[j * 6 + i]`. Accumulators then run along rows: no horizontal sums, and the
@@ -10,8 +10,13 @@
 //! eq. 3.5). [`dot_error`] is that factor: block kernels and the one-row kernels order their sums
 //! differently, so a block kernel only *prunes*, under a threshold widened by it, and survivors are scored
 //! by the one-row kernel. Results are therefore those of the one-row kernel, whatever the batch.
+//!
+//! **Scores** ([`crate::simd::Simd::f32_scores`]) are for those who choose between few rows (centroids) and can do with
+//! the block kernel's own rounding: each is summed dimension after dimension in one accumulator, so it depends on its
+//! vector and its row only, never on what else is in the tile. Vectors are read where they lie ([`Vectors`]), not packed.
 
 use crate::buffer::Buffer;
+use crate::simd::product::Vectors;
 use crate::simd::{GROUP, TILE};
 
 #[cfg(target_arch = "x86_64")]
@@ -122,5 +127,24 @@ impl<'a> View<'a> {
         let values = panel.data.as_slice::<f32>();
         assert!(values.len() >= dim * GROUP && tile.data.len() == dim * TILE); // Check 2
         Self { panel: &values[..dim * GROUP], tile: &tile.data, terms: &panel.terms, dim }
+    }
+}
+
+/// What [`crate::simd::Simd::f32_scores`] reads, with its lengths checked.
+#[derive(Clone, Copy)]
+pub(super) struct ScoresView<'a> {
+    /// `depth * GROUP` values, for the depth of the vectors.
+    pub(super) panel: &'a [f32],
+    /// Vector i has `depth` values from `i * stride` on (checks of [`Vectors`]).
+    pub(super) vectors: Vectors<'a>,
+    pub(super) terms: &'a [f32; GROUP],
+}
+
+impl<'a> ScoresView<'a> {
+    #[inline(always)]
+    pub(super) fn checked(panel: &'a Panel, vectors: Vectors<'a>) -> Self {
+        assert_eq!(panel.dim, vectors.depth, "panel and vectors of different dimensions"); // Check 3
+        let values = panel.data.as_slice::<f32>();
+        Self { panel: &values[..panel.dim * GROUP], vectors, terms: &panel.terms } // Check 4
     }
 }

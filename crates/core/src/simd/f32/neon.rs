@@ -2,7 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::View;
+use super::{ScoresView, View};
+use crate::simd::product::Sums;
 use crate::simd::{GROUP, TILE};
 
 #[inline]
@@ -137,4 +138,73 @@ pub(in crate::simd) fn not_less(values: float32x4_t, limits: float32x4_t) -> u64
     // SAFETY: 4 values are loaded from an array of 4.
     let weights = unsafe { vld1q_u32(WEIGHTS.as_ptr()) };
     u64::from(vaddvq_u32(vbicq_u32(weights, vcltq_f32(values, limits))))
+}
+
+/// # Safety
+/// NEON, and a view made by `ScoresView::checked`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn scores<const NQ: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    // Registers as in `survivors`.
+    // SAFETY: the caller's features and view.
+    unsafe {
+        match NQ {
+            1 => score_blocks::<NQ, 16>(view, limits, scores),
+            2 | 3 => score_blocks::<NQ, 8>(view, limits, scores),
+            _ => score_blocks::<NQ, 4>(view, limits, scores),
+        }
+    }
+}
+
+/// The group in sub-blocks of V registers of rows; V divides 16.
+///
+/// # Safety
+/// As `scores`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn score_blocks<const NQ: usize, const V: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    let mut masks = [0; TILE];
+    for first in (0..GROUP).step_by(4 * V) {
+        let mut acc = [[vdupq_n_f32(0.0); V]; NQ];
+        // SAFETY: the panel has `depth * GROUP` values (ScoresView, Checks 3 and 4) and `first + 4 * V` ≤ GROUP, so the
+        // last load of a column ends within it; NQ ≤ TILE, and vector i ends at `i * stride + depth`, within the
+        // values (Vectors, Check 2).
+        unsafe {
+            let (panel, values) = (view.panel.as_ptr(), view.vectors.values.as_ptr());
+            for j in 0..view.vectors.depth {
+                let panel = panel.add(j * GROUP + first);
+                let mut rows = [vdupq_n_f32(0.0); V];
+                for (v, row) in rows.iter_mut().enumerate() {
+                    *row = vld1q_f32(panel.add(4 * v));
+                }
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let value = vdupq_n_f32(*values.add(i * view.vectors.stride + j));
+                    for (acc, row) in acc.iter_mut().zip(rows) {
+                        *acc = vfmaq_f32(*acc, value, row);
+                    }
+                }
+            }
+        }
+        for (i, (acc, scores)) in acc.iter().zip(scores.iter_mut()).enumerate() {
+            let limit = vdupq_n_f32(limits[i]);
+            for (v, &sum) in acc.iter().enumerate() {
+                let at = first + 4 * v;
+                // SAFETY: both arrays have GROUP values, of which 4 from `at` on are read or written.
+                unsafe {
+                    let score = vsubq_f32(sum, vld1q_f32(view.terms.as_ptr().add(at)));
+                    vst1q_f32(scores.as_mut_ptr().add(at), score);
+                    masks[i] |= not_less(score, limit) << at;
+                }
+            }
+        }
+    }
+    masks
 }

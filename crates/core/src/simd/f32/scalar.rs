@@ -1,6 +1,7 @@
 //! The reference twin: plain loops in the kernels' own order of dimensions.
 
-use super::View;
+use super::{ScoresView, View};
+use crate::simd::product::Sums;
 use crate::simd::{GROUP, TILE};
 
 /// Partial sums kept apart, so that the compiler may use whatever registers the target has.
@@ -55,6 +56,31 @@ pub(crate) fn survivors<const NQ: usize>(view: View<'_>, limits: &[f32; TILE]) -
         for (r, (&s, &term)) in sum.iter().zip(view.terms).enumerate() {
             // Not `>=`: an unordered comparison must survive.
             let pruned = s - term < limit;
+            *mask |= u64::from(!pruned) << r;
+        }
+    }
+    masks
+}
+
+pub(crate) fn scores<const NQ: usize>(
+    view: ScoresView<'_>,
+    limits: &[f32; TILE],
+    scores: &mut Sums,
+) -> [u64; TILE] {
+    let mut masks = [0; TILE];
+    let (columns, _) = view.panel.as_chunks::<GROUP>();
+    for (i, ((mask, scores), &limit)) in masks.iter_mut().zip(scores).zip(limits).enumerate().take(NQ) {
+        let vector = &view.vectors.values[i * view.vectors.stride..][..view.vectors.depth];
+        scores.fill(0.0);
+        for (&value, column) in vector.iter().zip(columns) {
+            for (score, &x) in scores.iter_mut().zip(column) {
+                *score += value * x;
+            }
+        }
+        for (r, (score, &term)) in scores.iter_mut().zip(view.terms).enumerate() {
+            *score -= term;
+            // Not `>=`: an unordered comparison must survive.
+            let pruned = *score < limit;
             *mask |= u64::from(!pruned) << r;
         }
     }

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
-use crate::simd::{GROUP, TILE};
+use crate::simd::{GROUP, TILE, fastscan};
 
 /// Columns of 8-bit codes whose queries are sign-extended at once.
 const BLOCK: usize = 32;
@@ -51,6 +51,40 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
             let rest = _mm256_fmsub_ps(bias, _mm256_set1_ps(terms.gamma[i]), offset);
             let value = _mm256_fmadd_ps(scale, product, rest);
             let pass = _mm256_cmp_ps::<_CMP_NLT_UQ>(value, _mm256_set1_ps(terms.limit[i]));
+            masks[i] |= u64::from(_mm256_movemask_ps(pass).cast_unsigned()) << (8 * v);
+        }
+    }
+    masks
+}
+
+/// # Safety
+/// AVX2 and FMA, and a view made by `View::checked` for codes of BITS bits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn scores<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: fastscan::RowTerms<'_>,
+    terms: &fastscan::QueryTerms,
+    values: &mut [[f32; GROUP]; TILE],
+) -> [u64; TILE] {
+    // SAFETY: the lengths `sums` asks for, by View, Checks 1 and 2; NQ ≤ TILE.
+    let sums = unsafe { sums::<BITS, NQ, TILE>(view.codes, view.tile, view.columns, 0..REGISTERS) };
+    let mut masks = [0; TILE];
+    for (i, sums) in sums.iter().enumerate() {
+        let alpha = _mm256_set1_ps(terms.alpha[i]);
+        let beta = _mm256_set1_ps(terms.beta[i]);
+        let limit = _mm256_set1_ps(terms.limit[i]);
+        for v in 0..REGISTERS {
+            // SAFETY: each array has GROUP = 8 × 8 values.
+            let value = unsafe {
+                let scale = _mm256_loadu_ps(rows.scale.as_ptr().add(8 * v));
+                let offset = _mm256_loadu_ps(rows.offset.as_ptr().add(8 * v));
+                let sum = _mm256_cvtepi32_ps(_mm256_loadu_si256(sums.as_ptr().add(8 * v).cast()));
+                let value = _mm256_fmadd_ps(scale, _mm256_fmadd_ps(alpha, sum, beta), offset);
+                _mm256_storeu_ps(values[i].as_mut_ptr().add(8 * v), value);
+                value
+            };
+            let pass = _mm256_cmp_ps::<_CMP_NLT_UQ>(value, limit);
             masks[i] |= u64::from(_mm256_movemask_ps(pass).cast_unsigned()) << (8 * v);
         }
     }

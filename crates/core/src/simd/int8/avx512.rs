@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
-use crate::simd::TILE;
+use crate::simd::{GROUP, TILE, fastscan};
 
 /// One column's registers: plane 0 (and 1 where a byte holds two codes).
 #[inline]
@@ -16,15 +16,13 @@ fn unpack<const BITS: usize>(bytes: __m512i, plane: usize) -> __m512i {
     }
 }
 
+/// The sums of a tile: for each query, a group's rows in four registers.
+///
 /// # Safety
 /// AVX-512F, BW and VNNI, and a view made by `View::checked` for codes of BITS bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
-    view: View<'_>,
-    rows: &RowTerms,
-    terms: &QueryTerms,
-) -> [u64; TILE] {
+unsafe fn sums<const BITS: usize, const NQ: usize>(view: View<'_>) -> [[__m512i; 4]; NQ] {
     let mut acc = [[_mm512_setzero_si512(); 4]; NQ];
     // SAFETY: the codes are `columns` columns of COLUMN = 256 bytes (View, Check 1), the tile TILE lanes for
     // each of their planes (Check 2); NQ ≤ TILE.
@@ -51,6 +49,20 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
             codes = codes.add(COLUMN);
         }
     }
+    acc
+}
+
+/// # Safety
+/// AVX-512F, BW and VNNI, and a view made by `View::checked` for codes of BITS bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: &RowTerms,
+    terms: &QueryTerms,
+) -> [u64; TILE] {
+    // SAFETY: the caller's features and view.
+    let acc = unsafe { sums::<BITS, NQ>(view) };
     let mut masks = [0; TILE];
     for v in 0..4 {
         // SAFETY: each array has GROUP = 4 × 16 values.
@@ -70,6 +82,49 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(
             let pass = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(value, _mm512_set1_ps(terms.limit[i]));
             masks[i] |= u64::from(_cvtmask16_u32(pass)) << (16 * v);
         }
+    }
+    masks
+}
+
+/// # Safety
+/// AVX-512F, BW and VNNI, and a view made by `View::checked` for codes of BITS bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(crate) unsafe fn scores<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: fastscan::RowTerms<'_>,
+    terms: &fastscan::QueryTerms,
+    values: &mut [[f32; GROUP]; TILE],
+) -> [u64; TILE] {
+    // SAFETY: the caller's features and view.
+    let acc = unsafe { sums::<BITS, NQ>(view) };
+    let mut masks = [0; TILE];
+    for (i, acc) in acc.into_iter().enumerate() {
+        let alpha = _mm512_set1_ps(terms.alpha[i]);
+        let beta = _mm512_set1_ps(terms.beta[i]);
+        let limit = _mm512_set1_ps(terms.limit[i]);
+        let mut found = [_mm512_setzero_ps(); 4];
+        let mut mask = 0;
+        for (v, sums) in acc.into_iter().enumerate() {
+            // SAFETY: each array has GROUP = 4 × 16 values.
+            let (scale, offset) = unsafe {
+                (
+                    _mm512_loadu_ps(rows.scale.as_ptr().add(16 * v)),
+                    _mm512_loadu_ps(rows.offset.as_ptr().add(16 * v)),
+                )
+            };
+            let product = _mm512_fmadd_ps(alpha, _mm512_cvtepi32_ps(sums), beta);
+            found[v] = _mm512_fmadd_ps(scale, product, offset);
+            let pass = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(found[v], limit);
+            mask |= u64::from(_cvtmask16_u32(pass)) << (16 * v);
+        }
+        if mask != 0 {
+            for (v, found) in found.into_iter().enumerate() {
+                // SAFETY: the array has GROUP = 4 × 16 values.
+                unsafe { _mm512_storeu_ps(values[i].as_mut_ptr().add(16 * v), found) };
+            }
+        }
+        masks[i] = mask;
     }
     masks
 }

@@ -236,6 +236,29 @@ impl Tile {
         Self { quads: lanes, queries: filled }
     }
 
+    /// Packs other queries in the place of these, 1 to [`TILE`] again, each of as many values as the first ones had.
+    ///
+    /// # Panics
+    /// As [`Tile::new`], with `bits` and `dim` of that time.
+    #[inline(always)]
+    pub fn refill<'a>(&mut self, queries: impl ExactSizeIterator<Item = &'a [i8]>) {
+        assert!((1..=TILE).contains(&queries.len()), "a tile has 1 to {TILE} queries");
+        self.queries = queries.len();
+        for (i, query) in queries.enumerate() {
+            let (quads, rest) = query.as_chunks::<4>();
+            assert!(query.len().div_ceil(4) * TILE <= self.quads.len(), "a query of another dimension");
+            let mut lanes = self.quads.chunks_exact_mut(TILE);
+            for (lanes, &quad) in lanes.by_ref().zip(quads) {
+                lanes[i] = i32::from_le_bytes(quad.map(i8::cast_unsigned));
+            }
+            if let Some(lanes) = self.quads[quads.len() * TILE..].first_chunk_mut::<TILE>() {
+                let mut quad = [0_u8; 4];
+                quad.iter_mut().zip(rest).for_each(|(byte, value)| *byte = value.cast_unsigned());
+                lanes[i] = i32::from_le_bytes(quad);
+            }
+        }
+    }
+
     /// How many queries the tile holds, 1 to [`TILE`].
     pub fn queries(&self) -> usize {
         self.queries

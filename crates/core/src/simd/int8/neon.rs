@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::{COLUMN, PlanesView, QUARTER, QueryTerms, RowTerms, View};
 use crate::simd::f32::neon::not_less;
-use crate::simd::{GROUP, TILE};
+use crate::simd::{GROUP, TILE, fastscan};
 
 /// Registers of 32-bit lanes, one lane a row, in a group.
 const REGISTERS: usize = GROUP / 4;
@@ -84,6 +84,65 @@ unsafe fn blocks<const BITS: usize, const NQ: usize, const V: usize>(
                 let rest = vfmaq_f32(vnegq_f32(offset), bias, vdupq_n_f32(terms.gamma[i]));
                 let value = vfmaq_f32(rest, scale, product);
                 masks[i] |= not_less(value, vdupq_n_f32(terms.limit[i])) << row;
+            }
+        }
+    }
+    masks
+}
+
+/// # Safety
+/// NEON and dotprod, and a view made by `View::checked` for codes of BITS bits.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+pub(crate) unsafe fn scores<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: fastscan::RowTerms<'_>,
+    terms: &fastscan::QueryTerms,
+    values: &mut [[f32; GROUP]; TILE],
+) -> [u64; TILE] {
+    // As `survivors`. SAFETY: the caller's features and view.
+    unsafe {
+        match NQ {
+            1 => score_blocks::<BITS, NQ, 16>(view, rows, terms, values),
+            2 | 3 => score_blocks::<BITS, NQ, 8>(view, rows, terms, values),
+            _ => score_blocks::<BITS, NQ, 4>(view, rows, terms, values),
+        }
+    }
+}
+
+/// The group in sub-blocks of V registers of rows; V divides 16.
+///
+/// # Safety
+/// As `scores`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn score_blocks<const BITS: usize, const NQ: usize, const V: usize>(
+    view: View<'_>,
+    rows: fastscan::RowTerms<'_>,
+    terms: &fastscan::QueryTerms,
+    values: &mut [[f32; GROUP]; TILE],
+) -> [u64; TILE] {
+    let mut masks = [0; TILE];
+    // SAFETY: the lengths both functions ask for, by View, Checks 1 and 2; NQ ≤ TILE, and V divides REGISTERS.
+    let starts = unsafe { starts::<BITS, NQ, TILE>(view.tile, view.columns) };
+    for first in (0..REGISTERS).step_by(V) {
+        // SAFETY: as above.
+        let acc = unsafe { sums::<BITS, NQ, TILE, V>(view.codes, view.tile, view.columns, first, starts) };
+        for (i, acc) in acc.into_iter().enumerate() {
+            let (alpha, beta) = (vdupq_n_f32(terms.alpha[i]), vdupq_n_f32(terms.beta[i]));
+            let limit = vdupq_n_f32(terms.limit[i]);
+            for (v, sums) in acc.into_iter().enumerate() {
+                let row = 4 * (first + v);
+                // SAFETY: each array has GROUP = 4 × REGISTERS values, and first + v < REGISTERS.
+                let value = unsafe {
+                    let scale = vld1q_f32(rows.scale.as_ptr().add(row));
+                    let offset = vld1q_f32(rows.offset.as_ptr().add(row));
+                    let product = vfmaq_f32(beta, alpha, vcvtq_f32_s32(sums));
+                    let value = vfmaq_f32(offset, scale, product);
+                    vst1q_f32(values[i].as_mut_ptr().add(row), value);
+                    value
+                };
+                masks[i] |= not_less(value, limit) << row;
             }
         }
     }

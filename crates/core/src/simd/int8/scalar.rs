@@ -1,7 +1,7 @@
 //! The reference twin.
 
 use super::{PlanesView, QUARTER, QueryTerms, RowTerms, View};
-use crate::simd::{GROUP, TILE};
+use crate::simd::{GROUP, TILE, fastscan};
 
 /// The four codes of row `r` in a column: plane 0 of 8-bit codes, or nibble plane 0 or 1 of 4-bit codes.
 #[inline(always)]
@@ -19,11 +19,9 @@ fn dot4(codes: [i32; 4], quad: i32) -> i32 {
     codes[0] * q[0] + codes[1] * q[1] + codes[2] * q[2] + codes[3] * q[3]
 }
 
-pub(crate) fn survivors<const BITS: usize, const NQ: usize>(
-    view: View<'_>,
-    rows: &RowTerms,
-    terms: &QueryTerms,
-) -> [u64; TILE] {
+/// The sums of each query and row.
+#[inline(always)]
+fn sums<const BITS: usize, const NQ: usize>(view: View<'_>) -> [[i32; GROUP]; NQ] {
     let planes = 8 / BITS;
     let mut sums = [[0_i32; GROUP]; NQ];
     let (columns, _) = view.codes.as_chunks::<{ 4 * GROUP }>();
@@ -38,11 +36,41 @@ pub(crate) fn survivors<const BITS: usize, const NQ: usize>(
             }
         }
     }
+    sums
+}
+
+pub(crate) fn survivors<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: &RowTerms,
+    terms: &QueryTerms,
+) -> [u64; TILE] {
+    let sums = sums::<BITS, NQ>(view);
     let mut masks = [0; TILE];
     for (i, sum) in sums.iter().enumerate() {
         for (r, &sum) in sum.iter().enumerate() {
             let value = rows.scale[r] * (terms.alpha[i] * sum as f32 + terms.beta[i])
                 + (rows.bias[r] * terms.gamma[i] - rows.offset[r]);
+            // Not `>=`: an unordered comparison must survive.
+            let pruned = value < terms.limit[i];
+            masks[i] |= u64::from(!pruned) << r;
+        }
+    }
+    masks
+}
+
+pub(crate) fn scores<const BITS: usize, const NQ: usize>(
+    view: View<'_>,
+    rows: fastscan::RowTerms<'_>,
+    terms: &fastscan::QueryTerms,
+    values: &mut [[f32; GROUP]; TILE],
+) -> [u64; TILE] {
+    let sums = sums::<BITS, NQ>(view);
+    let mut masks = [0; TILE];
+    for (i, sum) in sums.iter().enumerate() {
+        for (r, &sum) in sum.iter().enumerate() {
+            let product = terms.alpha[i].mul_add(sum as f32, terms.beta[i]);
+            let value = rows.scale[r].mul_add(product, rows.offset[r]);
+            values[i][r] = value;
             // Not `>=`: an unordered comparison must survive.
             let pruned = value < terms.limit[i];
             masks[i] |= u64::from(!pruned) << r;

@@ -25,10 +25,10 @@ pub type Sums = [[f32; GROUP]; TILE];
 /// 1 to [`TILE`] vectors of equal length.
 #[derive(Clone, Copy)]
 pub struct Vectors<'a> {
-    values: &'a [f32],
-    stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
     count: usize,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'a> Vectors<'a> {
@@ -44,8 +44,9 @@ impl<'a> Vectors<'a> {
         Self { values, stride, count, depth }
     }
 
+    /// How many.
     #[inline(always)]
-    pub(super) fn count(self) -> usize {
+    pub fn count(self) -> usize {
         self.count
     }
 }
