@@ -134,12 +134,12 @@ class LVQ(Index):
         cls,
         metric: _Metric,
         primary: Literal[4, 8] = 8,
-        keep: Literal["none", "f16", "f32"] = "none",
+        keep: Literal["none", "int8", "f16", "f32"] = "none",
     ) -> Self: ...
     @property
     def primary(self) -> Literal[4, 8]: ...
     @property
-    def keep(self) -> Literal["none", "f16", "f32"]: ...
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
     def search(
         self,
         Q: _Vectors,
@@ -163,7 +163,7 @@ class TurboQuant(Index):
         bits: Literal[1, 2, 3, 4] = 4,
         allocation: Literal["even", "fitted"] = "even",
         center: Literal["mean", "none"] = "mean",
-        keep: Literal["none", "f16", "f32"] = "none",
+        keep: Literal["none", "int8", "f16", "f32"] = "none",
         seed: SupportsIndex = 0,
     ) -> Self: ...
     @property
@@ -173,7 +173,7 @@ class TurboQuant(Index):
     @property
     def center(self) -> Literal["mean", "none"]: ...
     @property
-    def keep(self) -> Literal["none", "f16", "f32"]: ...
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
     @property
     def seed(self) -> int: ...
     def search(

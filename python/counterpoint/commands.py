@@ -52,7 +52,7 @@ def build(
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="lvq, turboquant: vectors kept to re-rank with: none, f16 or f32."),
+        typer.Option(help="lvq, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."),
     ] = None,
     bits: Annotated[int | None, typer.Option(help="turboquant: bits of a value, 1 to 4.")] = None,
     allocation: Annotated[

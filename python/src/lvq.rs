@@ -25,7 +25,7 @@ use crate::search::Steering;
 ///     What a distance is; see `Index`.
 /// primary : {4, 8}, default 8
 ///     Bits per dimension.
-/// keep : {"none", "f16", "f32"}, default "none"
+/// keep : {"none", "int8", "f16", "f32"}, default "none"
 ///     Whether the vectors themselves are kept, and how precisely. If they are, the best candidates of a search
 ///     are scored again on them, distances are then exact (for the vectors as kept), and `reconstruct`
 ///     gives them back.
@@ -113,7 +113,7 @@ impl Lvq {
         constructed(slf).0
     }
 
-    /// How vectors are kept: "none", "f16" or "f32".
+    /// How vectors are kept: "none", "int8", "f16" or "f32".
     #[getter]
     fn keep(slf: &Bound<'_, Self>) -> &'static str {
         constructed(slf).1.name()

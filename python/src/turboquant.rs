@@ -39,7 +39,7 @@ const DEFAULTS: Parameters =
 ///     same number in all. "fitted" is refused by `add` before `fit`.
 /// center : {"mean", "none"}, default "mean"
 ///     What codes are differences from: the mean of the vectors given to `fit`, or nothing.
-/// keep : {"none", "f16", "f32"}, default "none"
+/// keep : {"none", "int8", "f16", "f32"}, default "none"
 ///     Whether the vectors themselves are kept, and how precisely. If they are, the best candidates of a search
 ///     are scored again on them, distances are then exact (for the vectors as kept), and `reconstruct`
 ///     gives them back.
@@ -163,7 +163,7 @@ impl TurboQuant {
         constructed(slf).center.name()
     }
 
-    /// How vectors are kept: "none", "f16" or "f32".
+    /// How vectors are kept: "none", "int8", "f16" or "f32".
     #[getter]
     fn keep(slf: &Bound<'_, Self>) -> &'static str {
         constructed(slf).keep.name()

@@ -84,7 +84,7 @@ impl Store for Vectors {
         fill(rows, self.metric, &mut kept, std::iter::repeat(()), control, |(), _, _, _| Ok(()))?;
         match kept {
             Kept::F32(rows) => Ok(Self { metric: self.metric, dim: self.dim, rows }),
-            Kept::None | Kept::F16(_) => unreachable!("made as f32 just above"),
+            Kept::None | Kept::Int8(_) | Kept::F16(_) => unreachable!("made as f32 just above"),
         }
     }
 

@@ -53,7 +53,7 @@ pub struct SearchOptions<'a> {
     pub filter: Filter<'a>,
     /// How many lists are searched; `None` for the method's default.
     pub n_probe: Option<usize>,
-    /// How many candidates, at most, are scored exactly on kept vectors; 0 for none, `None` for the method's default.
+    /// How many candidates, at most, are scored on kept vectors; 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,
@@ -243,7 +243,7 @@ pub trait AnnIndex: Send + Sync {
         control: &Control,
     ) -> Result<Neighbors, SearchError>;
 
-    /// The vectors of `ids` (which may repeat), as well as they are known: exact where kept, else decoded.
+    /// The vectors of `ids` (which may repeat), as well as they are known: as kept, else decoded.
     /// Under cosine they are of unit length.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub fn reranked(
 ) -> Result<Hits, SearchError> {
     let candidates = match kept {
         Kept::None => 0,
-        Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default),
+        Kept::Int8(_) | Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default),
     };
     let hits = scan(candidates.max(options.k))?;
     if candidates == 0 {
@@ -73,8 +73,8 @@ const TOGETHER: usize = 4;
 /// Hits scored before errors are believed.
 const LEAST: usize = 8;
 
-/// The `k` nearest of `hits`, each at its exact distance from a prepared and padded query; at the distance it has where
-/// no vectors are kept. `scratch` has the query's length.
+/// The `k` nearest of `hits`, each at its distance as kept from a prepared and padded query (exact but under
+/// [`Keep::Int8`]); at the distance it has where no vectors are kept. `scratch` has the query's length.
 ///
 /// With `patience`, hits are sorted by their estimates, and those are left that are nearer than the k-th only if
 /// their estimate errs by more than `patience` standard deviations from the mean error, both as seen until then.

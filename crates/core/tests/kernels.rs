@@ -4,6 +4,8 @@
 //! `COUNTERPOINT_SIMD` that cannot run here is a failure.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
+#[path = "kernels/bytes.rs"]
+mod bytes;
 #[path = "kernels/fastscan.rs"]
 mod fastscan;
 #[path = "kernels/linear.rs"]
@@ -450,6 +452,8 @@ fn main() -> ExitCode {
     for level in Level::available() {
         for (family, check) in [
             ("f32 rows", rows as fn(Level, &mut Tally)),
+            ("byte rows", bytes::rows),
+            ("byte codes", bytes::codes),
             ("f32 panels", panels),
             ("unordered", unordered),
             ("scores", scores::scores),

@@ -80,7 +80,7 @@ impl Parameters {
             global_dim: optional("global_dim")?,
             bits,
             balanced: contents.param_bool("balanced")?,
-            keep: keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?,
+            keep: keep.parse().map_err(|_| FormatError::content("keep", "none, int8, f16 or f32", keep))?,
             seed: contents.param_u64("seed")?,
         };
         if !parameters.are_legal() {

@@ -74,7 +74,7 @@ pub(crate) fn search(
     };
     let candidates = match store.kept {
         Kept::None => 0,
-        Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default_rerank(options.k)),
+        Kept::Int8(_) | Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default_rerank(options.k)),
     };
     let exact = candidates > 0;
     let candidates = candidates.max(options.k).min(blocks.total());

@@ -206,7 +206,7 @@ impl Store for Clusters {
             tensors.extend(model.tensors());
             tensors.extend(blocks.tensors());
         }
-        tensors.extend(self.kept.tensor());
+        tensors.extend(self.kept.tensors());
         tensors
     }
 

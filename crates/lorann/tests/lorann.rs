@@ -150,7 +150,8 @@ fn without_vectors_estimates_are_near_and_reconstruct_too() {
 fn the_same_bytes_on_any_number_of_threads_and_results_of_any_batch() {
     let Sample { data, queries, .. } = sample(Shape::PowerLaw { decay: 0.5 }, 3000, 67, 70, 11);
     for metric in METRICS {
-        let parameters = Parameters { global_dim: Some(33), rank: 20, ..Parameters::default() };
+        let parameters =
+            Parameters { global_dim: Some(33), rank: 20, keep: Keep::Int8, ..Parameters::default() };
         for level in Level::available() {
             let mut first = None;
             for threads in [1, 2, 5] {
@@ -194,7 +195,7 @@ proptest! {
         removed in prop::collection::vec(any::<usize>(), 0..200),
         clusters in 1_usize..30,
         metric in prop::sample::select(&METRICS[..]),
-        keep in prop::sample::select(&[Keep::F16, Keep::F32][..]),
+        keep in prop::sample::select(&[Keep::Int8, Keep::F16, Keep::F32][..]),
     ) {
         let n = first + more;
         let Sample { data, queries, .. } = sample(Shape::Gaussian, n, 4, dim, seed);
@@ -260,7 +261,7 @@ proptest! {
 fn the_least_and_the_like() {
     let control = Control::default();
     for metric in METRICS {
-        for keep in [Keep::None, Keep::F16, Keep::F32] {
+        for keep in [Keep::None, Keep::Int8, Keep::F16, Keep::F32] {
             let parameters = Parameters { keep, clusters: Some(100), ..Parameters::default() };
             // No rows, then some; one row; equal rows; a row of zeros.
             let mut index = counterpoint_lorann::new(metric, parameters).expect("legal");
@@ -337,12 +338,31 @@ fn knobs_that_cannot_be_are_refused() {
     assert!(matches!(refused, Err(SearchError::Knob { knob: "n_probe", .. })));
 }
 
+/// Of grey values nothing is lost: all clusters and candidates are then exact search, on bytes too.
+#[test]
+fn bytes_of_grey_values_are_exact() {
+    let Sample { mut data, queries, .. } = sample(Shape::Gaussian, 500, 20, 30, 3);
+    data.iter_mut().for_each(|value| *value = (128.0 + 40.0 * *value).round().clamp(0.0, 255.0));
+    let queries: Vec<f32> = queries.iter().map(|value| 128.0 + 40.0 * value).collect();
+    for row in data.chunks_mut(30) {
+        row[..2].copy_from_slice(&[0.0, 255.0]);
+    }
+    let index = fitted(Metric::L2, Parameters { keep: Keep::Int8, ..Parameters::default() }, &data, 30);
+    let all = Some(usize::MAX);
+    let options = SearchOptions { n_probe: all, rerank: all, ..SearchOptions::new(7) };
+    let found = search(&index, &queries, 30, &options);
+    assert_eq!(found.ids, exact(Metric::L2, &data, &queries, 30, 7).ids);
+    let back = index.reconstruct(&[17]).expect("kept");
+    assert_eq!(back.row(0), &data[17 * 30..18 * 30]);
+}
+
 /// A file whose parameters do not fit its tensors, or whose tensors do not fit each other, is refused.
 #[test]
 fn impossible_factors_are_refused() {
     let control = Control::default();
     let Sample { data, .. } = sample(Shape::Gaussian, 300, 1, 20, 1);
-    let index = fitted(Metric::L2, Parameters { rank: 8, ..Parameters::default() }, &data, 20);
+    let parameters = Parameters { rank: 8, keep: Keep::Int8, ..Parameters::default() };
+    let index = fitted(Metric::L2, parameters, &data, 20);
     let saved = |change: &dyn Fn(&mut Document<'_>)| {
         let mut bytes = Vec::new();
         let written = (&index as &dyn AnnIndex).with_document(&mut |document| {
@@ -359,7 +379,10 @@ fn impossible_factors_are_refused() {
         Lorann::load(contents, &control).is_err()
     };
     assert!(!refused(&|_| {}));
-    let changes: [(&str, Value); 12] = [
+    let changes: [(&str, Value); 15] = [
+        ("keep", json!("f16")),
+        ("keep", json!("none")),
+        ("keep", json!("int4")),
         ("rank", json!(16)),
         ("rank", json!(0)),
         ("rank", json!(7)),
@@ -381,8 +404,18 @@ fn impossible_factors_are_refused() {
         };
         assert_eq!(refused(&change), !same, "{name} = {value}");
     }
-    for name in ["projection", "centroids", "factors", "factor_scales", "unit", "codes", "bias", "list_rows"]
-    {
+    for name in [
+        "projection",
+        "centroids",
+        "factors",
+        "factor_scales",
+        "unit",
+        "codes",
+        "bias",
+        "list_rows",
+        "vectors",
+        "vector_terms",
+    ] {
         let change = |document: &mut Document<'_>| {
             for tensor in &mut document.tensors {
                 if tensor.name == name && tensor.shape[0] > 1 {
@@ -394,7 +427,7 @@ fn impossible_factors_are_refused() {
         };
         assert!(refused(&change), "{name} cut off");
     }
-    for name in ["factor_scales", "unit", "along", "bias", "centroids", "mean"] {
+    for name in ["factor_scales", "unit", "along", "bias", "centroids", "mean", "vector_terms"] {
         static NANS: [u8; 1 << 14] = [0xff; 1 << 14];
         let change = |document: &mut Document<'_>| {
             for tensor in &mut document.tensors {

@@ -349,7 +349,7 @@ impl Store for Codes {
             tensors.push(tensor("square", Dtype::F32, &[groups * GROUP], &self.square));
         }
         tensors.extend(self.mean.as_ref().map(|mean| mean.tensor("mean")));
-        tensors.extend(self.kept.tensor());
+        tensors.extend(self.kept.tensors());
         tensors
     }
 
@@ -365,7 +365,8 @@ impl Store for Codes {
             other => return Err(FormatError::content("primary", "4 or 8", other)),
         };
         let keep = contents.param_str("keep")?;
-        let keep: Keep = keep.parse().map_err(|_| FormatError::content("keep", "none, f16 or f32", keep))?;
+        let keep: Keep =
+            keep.parse().map_err(|_| FormatError::content("keep", "none, int8, f16 or f32", keep))?;
         let mut store = Self::unlearned(metric, bits, keep);
         store.mean = dim.map(|dim| Matrix::take(contents, "mean", 1, dim)).transpose()?;
         store.rows = rows;

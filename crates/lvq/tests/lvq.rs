@@ -109,7 +109,7 @@ proptest! {
         parts in prop::collection::vec(1_usize..90, 1..4),
         removed in prop::collection::vec(any::<usize>(), 0..60),
         metric in prop::sample::select(&METRICS[..]),
-        keep in prop::sample::select(&[Keep::None, Keep::F16][..]),
+        keep in prop::sample::select(&[Keep::None, Keep::Int8, Keep::F16][..]),
     ) {
         let n: usize = parts.iter().sum();
         let Sample { data, queries, .. } = sample(Shape::Gaussian, n, 5, dim, seed);
@@ -190,6 +190,46 @@ fn reranking_gives_exact_distances() {
     };
     let (plain, few, default) = (hits(Some(0)), hits(Some(15)), hits(None));
     assert!(plain < few && few <= default && default >= 495, "{plain}, {few}, {default} of 500");
+}
+
+#[test]
+fn reranking_on_bytes_gives_distances_to_what_is_kept() {
+    let dim = 50;
+    let sample = sample(Shape::PowerLaw { decay: 0.5 }, 1_000, 50, dim, 4);
+    let control = Control::default();
+    let queries = rows(&sample.queries, dim);
+    for metric in METRICS {
+        let index = fitted(metric, Bits::Four, Keep::Int8, &sample.data, dim);
+        let all: Vec<i64> = (0..1_000).collect();
+        let back = index.reconstruct(&all).expect("kept");
+        let kept: Vec<f32> = (0..1_000).flat_map(|row| back.row(row).to_vec()).collect();
+        let mut step = 0.0_f32;
+        for (row, (values, kept)) in sample.data.chunks(dim).zip(kept.chunks(dim)).enumerate() {
+            let mut values = values.to_vec();
+            metric.prepare(&mut values, row).expect("nonzero");
+            let (least, most) =
+                values.iter().fold((f32::MAX, f32::MIN), |(least, most), &v| (least.min(v), most.max(v)));
+            step = step.max((most - least) / 255.0);
+            assert!(values.iter().zip(kept).all(|(a, b)| (a - b).abs() <= (most - least) / 255.0));
+        }
+        let found = |rows_of: &[f32]| {
+            let mut flat = counterpoint_core::flat::Flat::new(metric);
+            flat.fit(&rows(rows_of, dim), None, &control).expect("sound rows");
+            flat.search(&queries, &SearchOptions::new(10), &control).expect("found")
+        };
+        let options = SearchOptions { rerank: Some(1_000), ..SearchOptions::new(10) };
+        let reranked = index.search(&queries, &options, &control).expect("found");
+        // Under cosine kept rows are of unit length but for what coding loses.
+        let loss = if metric == Metric::Cosine { dim as f32 * step * step } else { 1e-5 };
+        for (a, b) in reranked.distances.iter().zip(&found(&kept).distances) {
+            assert!((a - b).abs() <= loss + 1e-5 * b.abs(), "{metric:?}: {a}, not {b}");
+        }
+        let truth = found(&sample.data);
+        let pairs = reranked.ids.chunks(10).zip(truth.ids.chunks(10));
+        let hits: usize =
+            pairs.map(|(found, truth)| found.iter().filter(|id| truth.contains(id)).count()).sum();
+        assert!(hits >= 490, "{metric:?}: {hits} of 500");
+    }
 }
 
 #[test]

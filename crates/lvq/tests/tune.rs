@@ -9,7 +9,7 @@ use counterpoint_core::simd::Level;
 use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::synth::{Sample, Shape, sample};
 use counterpoint_core::threads::Control;
-use counterpoint_core::tune::{RecallError, Request, TuneError};
+use counterpoint_core::tune::{Frontier, RecallError, Request, TuneError};
 use counterpoint_core::vectors::{Keep, RowSource, Rows};
 use counterpoint_lvq::Lvq;
 use proptest::prelude::*;
@@ -151,6 +151,25 @@ fn a_search_by_recall_is_the_search_with_the_cheapest_knobs() {
     assert_eq!(index.blank().tuned(), None);
     index.fit(&rows(&data, 24), None, &control).expect("sound rows");
     assert_eq!(index.tuned(), None);
+}
+
+/// Rows kept in bytes are tuned on as they are kept; with the vectors given, what coding loses counts.
+#[test]
+fn bytes_reach_all_of_what_is_kept() {
+    let Sample { data, queries, .. } = sample(Shape::PowerLaw { decay: 0.5 }, 600, 60, 20, 8);
+    let (control, vectors, asked) = (Control::default(), rows(&data, 20), rows(&queries, 20));
+    for metric in METRICS {
+        let mut index = fitted(metric, Bits::Four, Keep::Int8, &data, 20);
+        for queries in [None, Some(&asked as &dyn RowSource)] {
+            let request = Request { queries, recall: 1.0, ..Request::new(10) };
+            let best = |tuned: Frontier| tuned.points().last().expect("a point").recall;
+            let kept = best(index.tune(&request, &control).expect("tunes"));
+            assert!(kept >= 0.999, "{metric:?}: {kept}");
+            let request = Request { vectors: Some(&vectors), ..request };
+            let given = best(index.tune(&request, &control).expect("tunes"));
+            assert!((0.97..=1.0).contains(&given), "{metric:?}: {given}");
+        }
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Parameters {
             bits,
             allocation: parsed(contents, "allocation", "even or fitted")?,
             center: parsed(contents, "center", "mean or none")?,
-            keep: parsed(contents, "keep", "none, f16 or f32")?,
+            keep: parsed(contents, "keep", "none, int8, f16 or f32")?,
             seed: contents.param_u64("seed")?,
         })
     }

@@ -385,7 +385,7 @@ impl Store for Codes {
             tensors.extend(quantizer.center_tensor());
             tensors.extend(quantizer.rotation.tensor("rotation"));
         }
-        tensors.extend(self.kept.tensor());
+        tensors.extend(self.kept.tensors());
         tensors
     }
 

@@ -146,7 +146,7 @@ proptest! {
         removed in prop::collection::vec(any::<usize>(), 0..60),
         metric in prop::sample::select(&METRICS[..]),
         bits in 1_u32..=4,
-        keep in prop::sample::select(&[Keep::None, Keep::F16][..]),
+        keep in prop::sample::select(&[Keep::None, Keep::Int8, Keep::F16][..]),
     ) {
         let n: usize = parts.iter().sum();
         let Sample { data, queries, .. } = sample(Shape::Gaussian, n, 5, dim, seed);
@@ -354,8 +354,9 @@ fn forged_files_are_refused_by_name() {
         ("allocation", json!("fitted"), "rotation"),
         ("center", json!("zero"), "center: expected mean or none, got zero"),
         ("centered", json!(false), "center"),
-        ("keep", json!("f64"), "keep: expected none, f16 or f32, got f64"),
+        ("keep", json!("f64"), "keep: expected none, int8, f16 or f32, got f64"),
         ("keep", json!("none"), "vectors"),
+        ("keep", json!("int8"), "vectors"),
         ("dim", json!(65), "tensor \"center\""),
         ("dim", json!(0), "dim: expected 1 to 65536, or 0 without rows, got 0"),
         ("rows", json!(129), "scan"),

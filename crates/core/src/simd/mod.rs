@@ -8,6 +8,7 @@
 //! | family | operation | exactness across levels |
 //! |---|---|---|
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
+//! | [`bytes`] | dot and squared l2 of a f32 row and a row of one byte a value | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
@@ -21,6 +22,7 @@
 //! queries. On AVX-512 that is 4 registers of rows × 6 queries = 24 accumulators, 4 row registers and 1
 //! broadcast: 29 of 32 registers, 24 multiply-adds for 10 loads. A 64-row survivor set is one `u64`.
 
+pub mod bytes;
 pub mod f32;
 pub mod fastscan;
 pub mod hadamard;
@@ -118,6 +120,12 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// # Panics
     /// If the lengths differ.
     fn squared_l2(self, a: &[f32], b: &[f32]) -> f32;
+
+    /// As [`Simd::dot`], of a query and a row of codes.
+    fn bytes_dot(self, query: &[f32], row: bytes::Row<'_>) -> f32;
+
+    /// As [`Simd::squared_l2`], of a query and a row of codes.
+    fn bytes_squared_l2(self, query: &[f32], row: bytes::Row<'_>) -> f32;
 
     /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
@@ -252,6 +260,22 @@ macro_rules! token {
                 // SAFETY: `self` proves the features; lengths by Check 1.
                 #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
                 unsafe { f32::$module::squared_l2(a, b) }
+            }
+
+            #[inline(always)]
+            fn bytes_dot(self, query: &[f32], row: bytes::Row<'_>) -> f32 {
+                assert_eq!(query.len(), row.codes.len(), "bytes_dot: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { bytes::$module::dot(query, row) }
+            }
+
+            #[inline(always)]
+            fn bytes_squared_l2(self, query: &[f32], row: bytes::Row<'_>) -> f32 {
+                assert_eq!(query.len(), row.codes.len(), "bytes_squared_l2: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { bytes::$module::squared_l2(query, row) }
             }
 
             #[inline(always)]

@@ -36,7 +36,8 @@ pub struct Request<'a> {
     /// Queries such as will be searched for. `None`: rows of the index, up to 1,000 drawn with a fixed seed, each
     /// without itself among its results.
     pub queries: Option<&'a dyn RowSource>,
-    /// The vectors, in the order of the index's ids, to take exact truth from. `None`: those the index keeps.
+    /// The vectors, in the order of the index's ids, to take exact truth from. `None`: those the index keeps; where these
+    /// are bytes, recall is of them, and of the vectors it is a little less.
     pub vectors: Option<&'a dyn RowSource>,
     /// Neighbours wanted, at least 1.
     pub k: usize,

@@ -1,20 +1,22 @@
-//! Original vectors kept beside codes, for exact scores and reconstruction.
+//! Vectors kept beside codes, to score candidates on and for reconstruction.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{InputError, Matrix, RowSource};
+use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource};
 use crate::buffer::LINE;
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
 use crate::simd::{Simd, prefetch};
 use crate::threads::Control;
 
-/// Whether original vectors are kept, and in what precision.
+/// Whether vectors are kept, and in what precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Keep {
     /// Codes only.
     None,
+    /// One byte a dimension, and 8 for each row: distances are then near, not exact (see [`ByteRows`]).
+    Int8,
     /// Half precision: 2 bytes a dimension.
     F16,
     /// Single precision: 4 bytes a dimension.
@@ -23,7 +25,7 @@ pub enum Keep {
 
 /// Not a precision to keep vectors in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("keep: expected \"none\", \"f16\" or \"f32\", got {0:?}")]
+#[error("keep: expected \"none\", \"int8\", \"f16\" or \"f32\", got {0:?}")]
 pub struct UnknownKeep(pub String);
 
 impl std::str::FromStr for Keep {
@@ -32,6 +34,7 @@ impl std::str::FromStr for Keep {
     fn from_str(name: &str) -> Result<Self, UnknownKeep> {
         match name {
             "none" => Ok(Keep::None),
+            "int8" => Ok(Keep::Int8),
             "f16" => Ok(Keep::F16),
             "f32" => Ok(Keep::F32),
             _ => Err(UnknownKeep(name.to_owned())),
@@ -40,10 +43,11 @@ impl std::str::FromStr for Keep {
 }
 
 impl Keep {
-    /// `"none"`, `"f16"` or `"f32"`.
+    /// `"none"`, `"int8"`, `"f16"` or `"f32"`.
     pub fn name(self) -> &'static str {
         match self {
             Keep::None => "none",
+            Keep::Int8 => "int8",
             Keep::F16 => "f16",
             Keep::F32 => "f32",
         }
@@ -55,6 +59,8 @@ impl Keep {
 pub enum Kept {
     /// Nothing is kept.
     None,
+    /// One byte a value.
+    Int8(ByteRows),
     /// Half precision.
     F16(Matrix<f16>),
     /// Single precision.
@@ -65,6 +71,8 @@ pub enum Kept {
 pub enum KeptChunk<'a> {
     /// Nothing is kept.
     None,
+    /// One byte a value.
+    Int8(ByteChunk<'a>),
     /// Rows of this stride.
     F16(&'a mut [f16], usize),
     /// Rows of this stride.
@@ -82,6 +90,7 @@ impl KeptChunk<'_> {
     pub fn write(&mut self, r: usize, values: &[f32], row: usize) -> Result<(), InputError> {
         match self {
             KeptChunk::None => {}
+            KeptChunk::Int8(chunk) => chunk.write(r, values),
             KeptChunk::F16(chunk, stride) => {
                 if let Some(&value) = values.iter().find(|value| value.abs() > f16::MAX.to_f32()) {
                     return Err(InputError::BeyondF16 { row, value });
@@ -104,6 +113,7 @@ impl Kept {
     pub fn zeroed(keep: Keep, rows: usize, dim: usize) -> Self {
         match keep {
             Keep::None => Kept::None,
+            Keep::Int8 => Kept::Int8(ByteRows::zeroed(rows, dim)),
             Keep::F16 => Kept::F16(Matrix::zeroed(rows, dim)),
             Keep::F32 => Kept::F32(Matrix::zeroed(rows, dim)),
         }
@@ -113,6 +123,7 @@ impl Kept {
     pub fn keep(&self) -> Keep {
         match self {
             Kept::None => Keep::None,
+            Kept::Int8(_) => Keep::Int8,
             Kept::F16(_) => Keep::F16,
             Kept::F32(_) => Keep::F32,
         }
@@ -122,6 +133,7 @@ impl Kept {
     pub fn chunks_mut(&mut self, rows: usize) -> Box<dyn Iterator<Item = KeptChunk<'_>> + Send + '_> {
         match self {
             Kept::None => Box::new(std::iter::repeat_with(|| KeptChunk::None)),
+            Kept::Int8(rows_kept) => Box::new(rows_kept.chunks_mut(rows).map(KeptChunk::Int8)),
             Kept::F16(matrix) => {
                 let stride = matrix.stride();
                 Box::new(
@@ -141,6 +153,7 @@ impl Kept {
     pub fn rows(&self) -> Option<&dyn RowSource> {
         match self {
             Kept::None => None,
+            Kept::Int8(rows) => Some(rows),
             Kept::F16(matrix) => Some(matrix),
             Kept::F32(matrix) => Some(matrix),
         }
@@ -155,6 +168,7 @@ impl Kept {
     pub fn prefetch(&self, rows: impl Iterator<Item = usize> + Clone) {
         let (bytes, stride) = match self {
             Kept::None => return,
+            Kept::Int8(kept) => return kept.prefetch(rows),
             Kept::F16(matrix) => (matrix.as_bytes(), matrix.stride() * size_of::<f16>()),
             Kept::F32(matrix) => (matrix.as_bytes(), matrix.stride() * size_of::<f32>()),
         };
@@ -165,8 +179,8 @@ impl Kept {
         }
     }
 
-    /// The exact distance of a prepared and padded query ([`super::padded`]) to row `row`; `None` where nothing
-    /// is kept. `scratch` has the query's length.
+    /// The distance of a prepared and padded query ([`super::padded`]) to row `row` as it is kept; `None` where nothing
+    /// is. `scratch` has the query's length.
     ///
     /// # Panics
     /// If there is no such row, or the lengths differ.
@@ -181,6 +195,7 @@ impl Kept {
     ) -> Option<f32> {
         match self {
             Kept::None => None,
+            Kept::Int8(rows) => Some(rows.distance(simd, metric, query, row)),
             Kept::F16(matrix) => {
                 matrix.padded(row)[..query.len()].convert_to_f32_slice(scratch);
                 Some(metric.distance(simd, query, scratch))
@@ -196,6 +211,7 @@ impl Kept {
     pub fn read(&self, row: usize, out: &mut [f32]) -> bool {
         match self {
             Kept::None => return false,
+            Kept::Int8(rows) => rows.read(row, out),
             Kept::F16(matrix) => RowSource::read(matrix, row, out),
             Kept::F32(matrix) => RowSource::read(matrix, row, out),
         }
@@ -206,6 +222,7 @@ impl Kept {
     pub fn grow(&mut self, more: usize) {
         match self {
             Kept::None => {}
+            Kept::Int8(rows) => rows.grow(more),
             Kept::F16(matrix) => matrix.grow(more),
             Kept::F32(matrix) => matrix.grow(more),
         }
@@ -218,6 +235,7 @@ impl Kept {
     pub fn copy_row(&mut self, to: usize, other: &Kept, from: usize) {
         match (self, other) {
             (Kept::None, Kept::None) => {}
+            (Kept::Int8(to_rows), Kept::Int8(from_rows)) => to_rows.copy_row(to, from_rows, from),
             (Kept::F16(to_rows), Kept::F16(from_rows)) => to_rows.copy_row(to, from_rows, from),
             (Kept::F32(to_rows), Kept::F32(from_rows)) => to_rows.copy_row(to, from_rows, from),
             _ => unreachable!("one index keeps its vectors in one precision"),
@@ -231,6 +249,7 @@ impl Kept {
     pub fn swap_remove(&mut self, row: usize) {
         match self {
             Kept::None => {}
+            Kept::Int8(rows) => rows.swap_remove(row),
             Kept::F16(matrix) => matrix.swap_remove(row),
             Kept::F32(matrix) => matrix.swap_remove(row),
         }
@@ -240,27 +259,30 @@ impl Kept {
     pub fn shrink_to_fit(&mut self) {
         match self {
             Kept::None => {}
+            Kept::Int8(rows) => rows.shrink_to_fit(),
             Kept::F16(matrix) => matrix.shrink_to_fit(),
             Kept::F32(matrix) => matrix.shrink_to_fit(),
         }
     }
 
-    /// The rows as a file's tensor: `vectors`, of shape (rows, stride).
-    pub fn tensor(&self) -> Option<TensorView<'_>> {
+    /// The rows as a file's tensors: `vectors`, of shape (rows, stride), and what reading it takes.
+    pub fn tensors(&self) -> Vec<TensorView<'_>> {
         match self {
-            Kept::None => None,
-            Kept::F16(matrix) => Some(matrix.tensor(TENSOR)),
-            Kept::F32(matrix) => Some(matrix.tensor(TENSOR)),
+            Kept::None => Vec::new(),
+            Kept::Int8(rows) => rows.tensors().into(),
+            Kept::F16(matrix) => vec![matrix.tensor(TENSOR)],
+            Kept::F32(matrix) => vec![matrix.tensor(TENSOR)],
         }
     }
 
     /// Takes the rows out of a file.
     ///
     /// # Errors
-    /// [`FormatError`] if the tensor is missing, of another shape or type.
+    /// [`FormatError`] if a tensor is missing, of another shape or type.
     pub fn take(contents: &mut Contents, keep: Keep, rows: usize, dim: usize) -> Result<Self, FormatError> {
         Ok(match keep {
             Keep::None => Kept::None,
+            Keep::Int8 => Kept::Int8(ByteRows::take(contents, rows, dim)?),
             Keep::F16 => Kept::F16(Matrix::take(contents, TENSOR, rows, dim)?),
             Keep::F32 => Kept::F32(Matrix::take(contents, TENSOR, rows, dim)?),
         })
@@ -273,6 +295,7 @@ impl Kept {
     pub fn check(&self, control: &Control) -> Result<(), FormatError> {
         match self {
             Kept::None => Ok(()),
+            Kept::Int8(rows) => rows.check(control),
             Kept::F16(matrix) => matrix.check_values(TENSOR, control),
             Kept::F32(matrix) => matrix.check_values(TENSOR, control),
         }

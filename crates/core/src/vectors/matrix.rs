@@ -18,6 +18,13 @@ pub trait Element: Pod {
     fn is_legal(self) -> bool;
 }
 
+impl Element for u8 {
+    const DTYPE: Dtype = Dtype::U8;
+    fn is_legal(self) -> bool {
+        true
+    }
+}
+
 impl Element for f32 {
     const DTYPE: Dtype = Dtype::F32;
     fn is_legal(self) -> bool {

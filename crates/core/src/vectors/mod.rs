@@ -3,11 +3,13 @@
 //! - [`RowSource`]: any table of numbers, read row by row as f32 (a NumPy array of any dtype and strides).
 //! - [`check`]: the one check of what a caller hands in: dimension, finite values, magnitude.
 //! - [`Matrix`]: 64-byte aligned rows, padded with zeros to whole cache lines.
-//! - [`Kept`]: original vectors kept beside codes, in f16 or f32, for exact scores.
+//! - [`Kept`]: vectors kept beside codes, in f32, f16 or one byte a value, to score candidates on.
 
+mod bytes;
 mod kept;
 mod matrix;
 
+pub use bytes::{ByteChunk, ByteRows};
 pub use kept::{Keep, Kept, KeptChunk, UnknownKeep};
 pub use matrix::{Element, Matrix};
 

@@ -9,13 +9,13 @@ use crate::simd::{GROUP, TILE};
 /// Lanes below `count` (fewer than 8) set.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn tail_mask(count: usize) -> __m256i {
+pub(in crate::simd) fn tail_mask(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn total([a0, a1, a2, a3]: [__m256; 4]) -> f32 {
+pub(in crate::simd) fn total([a0, a1, a2, a3]: [__m256; 4]) -> f32 {
     let sum = _mm256_add_ps(_mm256_add_ps(a0, a1), _mm256_add_ps(a2, a3));
     let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
     let sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));

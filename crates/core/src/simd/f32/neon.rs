@@ -8,7 +8,7 @@ use crate::simd::{GROUP, TILE};
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn total([a0, a1, a2, a3]: [float32x4_t; 4], tail: f32) -> f32 {
+pub(in crate::simd) fn total([a0, a1, a2, a3]: [float32x4_t; 4], tail: f32) -> f32 {
     vaddvq_f32(vaddq_f32(vaddq_f32(a0, a1), vaddq_f32(a2, a3))) + tail
 }
 

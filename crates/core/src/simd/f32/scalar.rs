@@ -18,7 +18,7 @@ pub(crate) fn squared_l2(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+pub(in crate::simd) fn sum<B: Copy>(a: &[f32], b: &[B], term: impl Fn(f32, B) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (a_blocks, a_tail) = a.as_chunks::<LANES>();
     let (b_blocks, b_tail) = b.as_chunks::<LANES>();
