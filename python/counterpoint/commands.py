@@ -56,7 +56,9 @@ def build(
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="lvq, lorann, turboquant: vectors kept to re-rank with: none, f16 or f32."),
+        typer.Option(
+            help="lvq, lorann, turboquant: vectors kept to re-rank with: none, f16 or f32."
+        ),
     ] = None,
     bits: Annotated[
         int | None,
