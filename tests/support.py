@@ -26,12 +26,24 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "LoRANN-4-f32": lambda metric: cp.LoRANN(metric),
+    "LoRANN-8-f16": lambda metric: cp.LoRANN(
+        metric, n_clusters=5, rank=8, global_dim=20, bits=8, balanced=True, keep="f16", seed=7
+    ),
+    "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
     "TurboQuant-2-axes": lambda metric: cp.TurboQuant(metric, bits=2, allocation="fitted"),
     "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
 }
+
+
+def all_knobs(method: str, n: int) -> dict[str, Any]:
+    """Knobs by which a search of n rows passes none over."""
+    probes = {"n_probe": n} if method.startswith("LoRANN") else {}
+    return probes | ({"rerank": n} if "-f" in method else {})
+
 
 # The processor's flags that each SIMD level needs.
 LEVELS: dict[str, set[str]] = {

@@ -303,6 +303,23 @@ fn magnitudes_from_one_end_to_the_other() {
 }
 
 #[test]
+fn the_first_rows_are_fitted_however_they_come() {
+    let Sample { data, .. } = sample(Shape::Clusters { clusters: 3, spread: 4.0 }, 600, 0, 12, 8);
+    let control = Control::default();
+    for balanced in [false, true] {
+        let parameters = Parameters { balanced, ..Parameters::default() };
+        let expected = bytes(&fitted(Metric::L2, parameters, &data, 12));
+        let mut added = counterpoint_lorann::new(Metric::L2, parameters).expect("legal");
+        added.add(&rows(&data, 12), None, &control).expect("added");
+        let mut after_none = fitted(Metric::L2, parameters, &[], 12);
+        after_none.add(&rows(&[], 12), None, &control).expect("none");
+        let ids: Vec<i64> = (0..600).collect();
+        after_none.upsert(&rows(&data, 12), &ids, &control).expect("added");
+        assert!(bytes(&added) == expected && bytes(&after_none) == expected, "{balanced}");
+    }
+}
+
+#[test]
 fn growth_by_adding_keeps_recall_or_says_refit() {
     let Sample { data, queries, .. } = sample(Shape::PowerLaw { decay: 0.5 }, 4000, 100, 48, 2);
     let control = Control::default();
