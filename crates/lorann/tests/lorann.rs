@@ -289,13 +289,13 @@ fn the_least_and_the_like() {
 fn magnitudes_from_one_end_to_the_other() {
     for scale in [1e-18_f32, 1e-6, 1e6, 9e14] {
         for metric in METRICS {
-            let Sample { mut data, mut queries, .. } = sample(Shape::Gaussian, 400, 10, 12, 9);
+            let Sample { mut data, mut queries, .. } = sample(Shape::Gaussian, 1200, 10, 24, 9);
             data.iter_mut().chain(&mut queries).for_each(|value| *value = (*value).clamp(-1.0, 1.0) * scale);
-            let index = fitted(metric, Parameters::default(), &data, 12);
-            let options = SearchOptions { n_probe: Some(20), rerank: Some(400), ..SearchOptions::new(5) };
-            let found = search(&index, &queries, 12, &options);
+            let index = fitted(metric, Parameters::default(), &data, 24);
+            let options = SearchOptions { n_probe: Some(40), rerank: Some(400), ..SearchOptions::new(5) };
+            let found = search(&index, &queries, 24, &options);
             check_shape(&found, 5);
-            let truth = exact(metric, &data, &queries, 12, 5);
+            let truth = exact(metric, &data, &queries, 24, 5);
             let same = truth.ids.iter().zip(&found.ids).filter(|(a, b)| a == b).count();
             assert!(same >= 48, "{metric:?} × {scale:e}: {same} of 50");
         }
