@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import pytest
 
 import counterpoint as cp
+from counterpoint import datasets
+from counterpoint._recall import recall_at_k
 
 Array = npt.NDArray[Any]
 
@@ -76,6 +79,19 @@ def all_distances(index: Any, queries: Array, **knobs: Any) -> npt.NDArray[np.fl
     table = np.empty(ids.shape)
     np.put_along_axis(table, ids, distances.astype(np.float64), axis=1)
     return table
+
+
+@cache
+def words_truth(metric: Any) -> Array:
+    """The true neighbours of the bundled queries."""
+    words = datasets.load("words")
+    return cp.Flat(metric).fit(words.vectors).search(words.queries).ids
+
+
+def words_recall(found: cp.Result, metric: Any) -> float:
+    """Recall@10 of what was found for the bundled queries."""
+    words = datasets.load("words")
+    return recall_at_k(words.vectors, words.queries, words_truth(metric), found.ids, metric)
 
 
 def assert_same(found: cp.Result, expected: cp.Result) -> None:
