@@ -431,13 +431,13 @@ def test_every_peers_file_imports_without_its_library_and_sweeps_upwards(name: s
 def test_lorann_is_swept_as_its_peer_is(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     result = bench(
-        *("--dataset", file, "--metric", "l2", "--methods", "lorann", "lorann-2x"),
+        *("--dataset", file, "--metric", "l2", "--methods", "lorann", "lorann-twice"),
         *("--peers", "none", "--rounds", 1, "--add", "--out", out),
     )
     assert result.exit_code == 0, result.output
     record = records.read(out)
     peer = importlib.import_module("counterpoint.bench.peers_cluster").Lorann
-    for name, clusters in (("lorann", 45), ("lorann-2x", 89)):
+    for name, clusters in (("lorann", 45), ("lorann-twice", 89)):
         row = record.contenders[name]
         assert row.status == "ok" and row.family == "LoRANN" and row.add_s == []
         points = record.of(name)

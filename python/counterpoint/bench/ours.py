@@ -123,7 +123,7 @@ METHODS: tuple[Spec, ...] = (
     _turboquant("turboquant1-fitted", 1, "faiss-pqfs1", allocation="fitted"),
     _turboquant("turboquant4-f16", 4, "faiss-pqfs-refine", "f16"),
     _lorann("lorann", "lorann-1x-b4-r64"),
-    _lorann("lorann-2x", "lorann-2x-b4-r64", clusters=2),
-    _lorann("lorann-4x", "lorann-4x-b4-r64", clusters=4),
+    _lorann("lorann-twice", "lorann-2x-b4-r64", clusters=2),
+    _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
 )
