@@ -406,6 +406,7 @@ def test_recall_counts_ties_and_no_hole() -> None:
 def test_every_name_resolves_and_every_reference_is_a_peer() -> None:
     assert len(registry.methods(["all"])) == len(registry.METHODS)
     assert len(registry.peers(["all"])) == len(registry.PEERS)
+    assert not registry.METHODS.keys() & registry.PEERS.keys()
     for spec in registry.METHODS.values():
         assert spec.reference in registry.PEERS
     libraries = {"faiss", "hnswlib", "usearch", "rabitqlib", "svs", "lorann", "scann", "turbovec"}
