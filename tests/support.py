@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import pytest
 
 import counterpoint as cp
+from counterpoint import datasets
+from counterpoint._recall import recall_at_k
 
 Array = npt.NDArray[Any]
 
@@ -26,12 +29,25 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "LVQ-4-int8": lambda metric: cp.LVQ(metric, primary=4, keep="int8"),
+    "LoRANN-4-f32": lambda metric: cp.LoRANN(metric),
+    "LoRANN-8-f16": lambda metric: cp.LoRANN(
+        metric, n_clusters=5, rank=8, global_dim=20, bits=8, balanced=True, keep="f16", seed=7
+    ),
+    "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
     "TurboQuant-2-axes": lambda metric: cp.TurboQuant(metric, bits=2, allocation="fitted"),
     "TurboQuant-1-f16": lambda metric: cp.TurboQuant(metric, bits=1, keep="f16"),
 }
+
+
+def all_knobs(method: str, n: int) -> dict[str, Any]:
+    """Knobs by which a search of n rows passes none over."""
+    probes = {"n_probe": n} if method.startswith("LoRANN") else {}
+    return probes | ({"rerank": n} if "-f" in method or "-int8" in method else {})
+
 
 # The processor's flags that each SIMD level needs.
 LEVELS: dict[str, set[str]] = {
@@ -64,6 +80,19 @@ def all_distances(index: Any, queries: Array, **knobs: Any) -> npt.NDArray[np.fl
     table = np.empty(ids.shape)
     np.put_along_axis(table, ids, distances.astype(np.float64), axis=1)
     return table
+
+
+@cache
+def words_truth(metric: Any) -> Array:
+    """The true neighbours of the bundled queries."""
+    words = datasets.load("words")
+    return cp.Flat(metric).fit(words.vectors).search(words.queries).ids
+
+
+def words_recall(found: cp.Result, metric: Any) -> float:
+    """Recall@10 of what was found for the bundled queries."""
+    words = datasets.load("words")
+    return recall_at_k(words.vectors, words.queries, words_truth(metric), found.ids, metric)
 
 
 def assert_same(found: cp.Result, expected: cp.Result) -> None:

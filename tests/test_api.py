@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import counterpoint as cp
-from support import METHODS, METRICS, assert_same, normal, python
+from support import METHODS, METRICS, all_knobs, assert_same, normal, python
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -27,7 +27,7 @@ def test_merged_shards_are_the_whole(method: str, metric: str, k: int) -> None:
         shard = METHODS[method](metric).fit(rows)
         shard.remove(np.setdiff1d(shard.ids, part))
         shards.append(shard)
-    knobs: dict[str, Any] = {"rerank": 200} if "-f" in method else {}
+    knobs = all_knobs(method, 200)
     found = [shard.search(queries, k, **knobs) for shard in shards]
     expected = whole.search(queries, k, **knobs)
     assert_same(cp.merge(found, k), expected)
@@ -116,7 +116,7 @@ def test_exports() -> None:
     assert issubclass(cp.InternalError, RuntimeError)
     assert issubclass(cp.UnsupportedError, ValueError)
     assert cp.simd_level() in ("scalar", "avx2", "avx512", "neon")
-    for kind in (cp.Flat, cp.LVQ, cp.TurboQuant):
+    for kind in (cp.Flat, cp.LVQ, cp.LoRANN, cp.TurboQuant):
         assert issubclass(kind, cp.Index) and kind.__module__ == "counterpoint"
 
 

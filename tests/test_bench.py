@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 import counterpoint as cp
 from counterpoint._recall import exact_distances
+from counterpoint.bench import adapter, measure, process, records, registry, report, seeds, truth
 from counterpoint.bench import data as sets
-from counterpoint.bench import measure, process, records, registry, report, seeds, truth
 from counterpoint.bench.records import Point, Record
 from counterpoint.cli import app
 
@@ -405,6 +407,7 @@ def test_recall_counts_ties_and_no_hole() -> None:
 def test_every_name_resolves_and_every_reference_is_a_peer() -> None:
     assert len(registry.methods(["all"])) == len(registry.METHODS)
     assert len(registry.peers(["all"])) == len(registry.PEERS)
+    assert not registry.METHODS.keys() & registry.PEERS.keys()
     for spec in registry.METHODS.values():
         assert spec.reference in registry.PEERS
     libraries = {"faiss", "hnswlib", "usearch", "rabitqlib", "svs", "lorann", "scann", "turbovec"}
@@ -416,17 +419,37 @@ def test_every_name_resolves_and_every_reference_is_a_peer() -> None:
 
 @pytest.mark.parametrize("name", list(registry.PEERS))
 def test_every_peers_file_imports_without_its_library_and_sweeps_upwards(name: str) -> None:
-    import importlib
-
     spec = registry.PEERS[name]
     module, _, kind = spec.adapter.partition(":")
-    adapter = getattr(importlib.import_module(module), kind)("l2", 128, 1, 1, **spec.settings)
+    made = getattr(importlib.import_module(module), kind)("l2", 128, 1, 1, **spec.settings)
     for n in (50, 100_000):
-        sweep = adapter.sweep(n, 10)
+        sweep = made.sweep(n, 10)
         assert sweep and all(set(knobs) == set(sweep[0]) for knobs in sweep)
         assert len({tuple(knobs.items()) for knobs in sweep}) == len(sweep)
         costs = [np.prod(list(knobs.values())) for knobs in sweep]
         assert costs == sorted(costs)
+
+
+def test_lorann_is_swept_as_its_peer_is(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    result = bench(
+        *("--dataset", file, "--metric", "l2", "--methods", "lorann", "lorann-twice"),
+        *("--peers", "none", "--rounds", 1, "--add", "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    record = records.read(out)
+    peer = importlib.import_module("counterpoint.bench.peers_cluster").Lorann
+    for name, clusters in (("lorann", 45), ("lorann-twice", 89)):
+        row = record.contenders[name]
+        assert row.status == "ok" and row.family == "LoRANN" and row.add_s == []
+        points = record.of(name)
+        assert max(point.recall for point in points) >= 0.99
+        probes = {point.knobs["n_probe"] for point in points}
+        assert {1, 2, 3, 4, 6, 8} <= probes and max(probes) <= clusters
+        assert {point.knobs["rerank"] for point in points} >= {15, 20, 30, 50}
+    swept = peer("l2", 32, 1, 1, clusters=1).sweep(2000, 10)
+    assert {knobs["clusters_to_search"] for knobs in swept} == {*adapter.rising(45)}
+    assert adapter.rising(1) == [1] and adapter.rising(13) == [1, 2, 3, 4, 6, 8, 12, 13]
 
 
 def test_seeds_hold_every_row_of_the_prototypes() -> None:
@@ -468,6 +491,25 @@ def test_a_seeds_row_is_measured() -> None:
     assert found["LVQ-8x8, re-rank 10×"] is None
 
 
+def test_the_seeds_rows_of_lorann() -> None:
+    seed = seeds.load(["S1"])[0]
+    assert all(row.method for row in seed.rows)
+    small = [row for row in seed.rows if row.data["n"] == 2000]
+    large = [row for row in seed.rows if row.settings and row not in small]
+    small += [replace(row, data={**row.data, "n": 3000}) for row in large]
+    first = replace(seed.rows[0], data=small[1].data)
+    rows = replace(seed, rows=[small[0], first, *small[1:]])
+    found = [ours for _, ours in seeds.measured(rows, 50, 1)]
+    assert all(ours is not None for ours in found)
+    figures = [ours for ours in found if ours is not None]
+    assert figures[0]["recall"] >= 0.95 and "times_exact" not in figures[0]
+    assert figures[1]["times_exact"] == 1
+    assert all(ours["times_exact"] > 0 and ours["recall"] > 0.5 for ours in figures[2:])
+    # 128 × 128, √3,000 × 128, 8 clusters, 100 candidates.
+    products = 128 * 128 + 55 * 128 + 8 * (128 * 32 + 3000 / 55 * 32) + 100 * 128
+    assert figures[-1]["products"] == pytest.approx(products)
+
+
 def test_the_seeds_rows_that_compare_and_weigh_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = replace(registry.PEERS["faiss-pqfs"], adapter="bench_fakes:Slow", settings={})
     absent = replace(fake, adapter="bench_fakes:Absent")
@@ -482,5 +524,5 @@ def test_the_seeds_rows_that_compare_and_weigh_codes(monkeypatch: pytest.MonkeyP
     assert found["x86, 4 bits, against FAISS FastScan"]["claim"] == "no numpy to hold it against"
     claim = found["x86, 2 bits, many threads, against FAISS FastScan"]["claim"]
     # A quarter of the rows are searched first.
-    assert claim.startswith("+") and "% against 2" in claim
+    assert re.fullmatch(r"[+-]\d+%, recall \d+\.\d% against 2\d\.\d%", claim)
     assert 1.9 < found["distortion against Shannon's bound"]["shannon"] < 2.7

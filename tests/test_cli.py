@@ -33,6 +33,7 @@ def test_demo_passes_and_shows_every_method() -> None:
     for method in demo.METHODS:
         assert f" {method.name} " in result.output
     assert "BELOW" not in result.output
+    assert "LoRANN's gate" in result.output
     words = datasets.load("words")
     assert words.query_texts is not None
     assert all(words.query_texts[query] in result.output for query in demo.SHOWN)
@@ -46,6 +47,14 @@ def test_demo_below_a_floor_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 1
     assert result.output.count("BELOW ITS FLOOR") == 1
     assert f"{lvq.name}: recall@10" in result.output
+
+
+def test_demo_below_the_gate_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "METHODS", demo.METHODS[:2])
+    monkeypatch.setattr(demo, "GATE", 1.01)
+    result = runner.invoke(app, ["demo", "--fast"])
+    assert result.exit_code == 1
+    assert result.output.count("BELOW ITS GATE: LoRANN") == 1
 
 
 def test_the_demos_truth_is_exact() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import counterpoint as cp
-from support import METHODS, METRICS, assert_same, normal
+from support import METHODS, METRICS, all_knobs, assert_same, normal
 
 N, DIM, QUERIES = 130, 12, 9
 
@@ -21,9 +21,10 @@ IDS = np.random.default_rng(7).permutation(1000)[:N]
 Q = normal(QUERIES, DIM, seed=2)
 
 
-def expected(index: cp.Index, query: np.ndarray, allowed: set[int], k: int) -> list[int]:
+def expected(
+    index: cp.Index, query: np.ndarray, allowed: set[int], k: int, knobs: dict[str, Any]
+) -> list[int]:
     """All neighbours, of which the allowed ones are kept."""
-    knobs: dict[str, Any] = {"rerank": N} if getattr(index, "keep", "none") != "none" else {}
     ids = index.search(query, N, **knobs).ids.tolist()
     return [i for i in ids if i in allowed][:k]
 
@@ -33,10 +34,10 @@ def expected(index: cp.Index, query: np.ndarray, allowed: set[int], k: int) -> l
 @pytest.mark.parametrize("count", [0, 1, 9, 64, N])
 def test_ids_and_masks(method: str, metric: str, count: int) -> None:
     index = fitted(method, metric)
-    knobs: dict[str, Any] = {"rerank": N} if "-f" in method else {}
+    knobs = all_knobs(method, N)
     allowed = np.random.default_rng(count).permutation(IDS)[:count]
     mask = np.isin(IDS, allowed)
-    truth = [expected(index, query, set(allowed.tolist()), 10) for query in Q]
+    truth = [expected(index, query, set(allowed.tolist()), 10, knobs) for query in Q]
     found = index.search(Q, filter=allowed, **knobs)
     assert found.ids.shape == (QUERIES, min(10, count))
     assert found.ids.tolist() == truth
@@ -52,7 +53,7 @@ def test_ids_and_masks(method: str, metric: str, count: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_one_filter_for_each_query(method: str) -> None:
     index = fitted(method)
-    knobs: dict[str, Any] = {"rerank": N} if "-f" in method else {}
+    knobs = all_knobs(method, N)
     mask = np.zeros(N, bool)
     mask[[3, 100]] = True
     filters: list[Any] = [None, IDS[:4], [], mask, (int(IDS[9]),), [5000], IDS, ~mask, mask]

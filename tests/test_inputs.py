@@ -229,7 +229,7 @@ def test_zero_vectors(method: str) -> None:
         METHODS[method](metric).fit(rows).search(rows[3])
 
 
-@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16", "TurboQuant-1-f16"])
+@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16", "LoRANN-8-f16", "TurboQuant-1-f16"])
 def test_values_beyond_f16(method: str) -> None:
     with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 0"):
         METHODS[method]("ip").fit(normal(3, DIM) * 1e6)
@@ -356,6 +356,26 @@ CONSTRUCTORS: list[tuple[Callable[..., object], dict[str, Any], type[Exception],
     (cp.TurboQuant, {"metric": "l2", "seed": 0.5}, TypeError, "seed: expected an int, got float"),
     (cp.TurboQuant, {"metric": "l2", "primary": 4}, TypeError, "primary"),
     (cp.TurboQuant, {}, TypeError, "metric"),
+    (cp.LoRANN, {"metric": "l2", "n_clusters": 0}, ValueError, "n_clusters: .* at least 1, got 0"),
+    (cp.LoRANN, {"metric": "l2", "n_clusters": -5}, ValueError, "n_clusters: .* 1, got -5"),
+    (cp.LoRANN, {"metric": "l2", "n_clusters": 8.0}, TypeError, "n_clusters: .* int, got float"),
+    (cp.LoRANN, {"metric": "l2", "rank": 0}, ValueError, "rank: .* multiple of 4 .*, got 0"),
+    (cp.LoRANN, {"metric": "l2", "rank": 30}, ValueError, "rank: .* multiple of 4 .*, got 30"),
+    (cp.LoRANN, {"metric": "l2", "rank": -4}, ValueError, "rank: .* multiple of 4 .*, got -4"),
+    (cp.LoRANN, {"metric": "l2", "rank": 2**70}, ValueError, "rank: .* up to 65536, got 118"),
+    (cp.LoRANN, {"metric": "l2", "rank": 32.0}, TypeError, "rank: expected an int, got float"),
+    (cp.LoRANN, {"metric": "l2", "rank": None}, TypeError, "rank: .* got NoneType"),
+    (cp.LoRANN, {"metric": "l2", "global_dim": 0}, ValueError, "global_dim: .* at least 1, got 0"),
+    (cp.LoRANN, {"metric": "l2", "global_dim": "8"}, TypeError, "global_dim: .* int, got str"),
+    (cp.LoRANN, {"metric": "l2", "bits": 5}, ValueError, "bits: expected 4 or 8, got 5"),
+    (cp.LoRANN, {"metric": "l2", "bits": -8}, ValueError, "bits: expected 4 or 8, got -8"),
+    (cp.LoRANN, {"metric": "l2", "bits": 8.0}, TypeError, "bits: expected an int, got float"),
+    (cp.LoRANN, {"metric": "l2", "balanced": 1}, TypeError, "balanced: expected a bool, got int"),
+    (cp.LoRANN, {"metric": "l2", "balanced": None}, TypeError, "balanced: .* got NoneType"),
+    (cp.LoRANN, {"metric": "l2", "keep": "f64"}, ValueError, 'keep: expected "none", .*"f64"'),
+    (cp.LoRANN, {"metric": "l2", "seed": -1}, ValueError, "seed: expected 0 to 18446744.* -1"),
+    (cp.LoRANN, {"metric": "l2", "train_size": 5}, TypeError, "train_size"),
+    (cp.LoRANN, {}, TypeError, "metric"),
     (cp.Index, {}, TypeError, "Index"),
 ]
 
@@ -372,7 +392,7 @@ def test_every_constructor_argument_changes_the_index() -> None:
     rows = normal(66, 9)
     makes: list[cp.Index] = [cp.Flat(metric) for metric in ("l2", "ip", "cosine")]
     for metric, primary, keep in itertools.product(
-        ("l2", "ip", "cosine"), (4, 8), ("none", "f16", "f32")
+        ("l2", "ip", "cosine"), (4, 8), ("none", "int8", "f16", "f32")
     ):
         makes.append(cp.LVQ(metric, primary, keep))  # type: ignore[arg-type]
     for metric, bits, allocation, center, keep, seed in itertools.product(
@@ -380,11 +400,16 @@ def test_every_constructor_argument_changes_the_index() -> None:
         (1, 2, 3, 4),
         ("even", "fitted"),
         ("mean", "none"),
-        ("none", "f16", "f32"),
+        ("none", "int8", "f16", "f32"),
         (0, 7),
     ):
         made = cp.TurboQuant(metric, bits, allocation, center, keep, seed)  # type: ignore[arg-type]
         makes.append(made)
+    for metric, clusters, rank, dim, bits, balanced, keep, seed in itertools.product(
+        ("l2", "ip"), (None, 3), (4, 8), (None, 8), (4, 8), (False, True), ("none", "f32"), (0, 7)
+    ):
+        arguments = (metric, clusters, rank, dim, bits, balanced, keep, seed)
+        makes.append(cp.LoRANN(*arguments))  # type: ignore[arg-type]
     assert len({index.fit(rows).to_bytes() for index in makes}) == len(makes)
     assert len({repr(index) for index in makes}) == len(makes)
 
@@ -441,6 +466,51 @@ def test_wrong_arguments_of_turboquant(
     for other in (cp.Flat("l2").fit(BAD), cp.LVQ("l2").fit(BAD)):
         with pytest.raises(TypeError, match="exact_scan"):
             other.search(BAD, exact_scan=True)  # type: ignore[call-arg]
+
+
+def test_every_search_argument_of_lorann_changes_the_result() -> None:
+    rows, queries = normal(1000, 64), normal(100, 64, seed=2)
+    index = cp.LoRANN("l2").fit(rows)
+    default = index.search(queries)
+    for knobs in ({"n_probe": 1}, {"n_probe": 32}, {"rerank": 0}, {"rerank": 10}, {"rerank": 400}):
+        found = index.search(queries, **knobs)
+        assert (found.distances != default.distances).any()
+    for knobs in ({"n_probe": 7}, {"rerank": 100}, {"n_probe": 7, "rerank": 100}):
+        assert_same(index.search(queries, **knobs), default)  # a fifth of 32, 8 k + 20
+    for more in (32, 33, 10**30):
+        exact = index.search(queries, n_probe=more, rerank=1000)
+        assert_same(exact, cp.Flat("l2").fit(rows).search(queries))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"n_probe": 0}, ValueError, "n_probe: expected at least 1, got 0"),
+        ({"n_probe": -(2**70)}, ValueError, "n_probe: expected at least 1, got -118"),
+        ({"n_probe": 2.0}, TypeError, "n_probe: expected an int, got float"),
+        ({"n_probe": True}, TypeError, "n_probe: expected an int, got bool"),
+        ({"rerank": -1}, ValueError, "rerank: expected at least 0, got -1"),
+        ({"rerank": 3}, ValueError, 'rerank: .*keep="none"'),
+        ({"n_probe": 3, "recall": 0.5}, ValueError, "n_probe: expected none beside recall"),
+        ({"recall": 0.9}, ValueError, "recall: expected an index that was tuned"),
+        ({"k": 0}, ValueError, "k: expected at least 1, got 0"),
+        ({"exact_scan": True}, TypeError, "exact_scan"),
+        ({"clusters_to_search": 3}, TypeError, "clusters_to_search"),
+    ],
+)
+def test_wrong_arguments_of_lorann(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    unfitted, fitted = cp.LoRANN("l2", keep="none"), cp.LoRANN("l2", keep="none")
+    for index in (unfitted, fitted.fit(normal(9, DIM))):
+        with pytest.raises(error, match=message):
+            index.search(BAD, **wrong)
+
+
+def test_only_methods_with_lists_take_n_probe() -> None:
+    for other in (cp.Flat("l2"), cp.LVQ("l2"), cp.TurboQuant("l2")):
+        with pytest.raises(TypeError, match="n_probe"):
+            other.fit(BAD).search(BAD, n_probe=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("wrong", [1, "x", [print]])

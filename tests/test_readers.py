@@ -299,6 +299,25 @@ def test_build_then_search(words: Path, tmp_path: Path) -> None:
         assert found["ids"][:, 0].tolist() == list(range(1000, 1020))
 
 
+def test_build_then_search_lorann(words: Path, tmp_path: Path) -> None:
+    index, out = tmp_path / "rows.cp", tmp_path / "found.npz"
+    shape = ("--n-clusters", 9, "--rank", 8, "--global-dim", 16, "--bits", 8, "--balanced")
+    options = ("--method", "lorann", "--metric", "ip", *shape, "--keep", "f16", "--seed", 5)
+    built = run("build", words, index, *options)
+    assert built.exit_code == 0, built.output
+    loaded = cp.load(index)
+    assert isinstance(loaded, cp.LoRANN)
+    with np.load(words) as arrays:
+        same = cp.LoRANN("ip", 9, 8, 16, 8, True, "f16", 5)
+        same.fit(arrays["vectors"], arrays["ids"])
+        assert same.to_bytes() == loaded.to_bytes()
+        wanted = loaded.search(arrays["queries"], 3, n_probe=2, rerank=10)
+    found = run("search", index, words, "-k", 3, "--n-probe", 2, "--rerank", 10, "-o", out)
+    assert found.exit_code == 0, found.output
+    with np.load(out) as saved:
+        np.testing.assert_array_equal(saved["ids"], wanted.ids)
+
+
 def test_build_takes_integers_that_no_index_takes(tmp_path: Path) -> None:
     write_vecs(tmp_path / "rows.ivecs", np.arange(12, dtype=np.int32).reshape(4, 3))
     built = run("build", tmp_path / "rows.ivecs", tmp_path / "rows.cp", "--metric", "l2")
@@ -329,6 +348,8 @@ def test_build_takes_the_metric_of_the_file(tmp_path: Path) -> None:
         (["search", "{words}", "{words}"], "rows.npz"),
         (["search", "{index}", "none.npy"], "none.npy: No such file"),
         (["search", "{index}", "{words}", "--rerank", "10"], "takes no --rerank"),
+        (["search", "{index}", "{words}", "--n-probe", "3"], "takes no --n-probe"),
+        (["build", "{words}", "o.cp", "--metric", "l2", "--n-clusters", "3"], "no --n-clusters"),
         (["search", "{index}", "{words}", "-o", "found.txt"], "ends in .npz"),
     ],
 )

@@ -147,11 +147,20 @@ class TurboQuantModel(Model):
         return cp.TurboQuant("l2", bits=2, keep="f32")
 
 
+class LoRANNModel(Model):
+    knobs: ClassVar[dict[str, Any]] = {"n_probe": 10_000, "rerank": 10_000}  # all
+
+    def make(self) -> cp.Index:
+        return cp.LoRANN("l2", n_clusters=3)
+
+
 SETTINGS = settings(max_examples=40, stateful_step_count=20, deadline=None)
 TestFlatModel = FlatModel.TestCase
 TestFlatModel.settings = SETTINGS
 TestLVQModel = LVQModel.TestCase
 TestLVQModel.settings = SETTINGS
+TestLoRANNModel = LoRANNModel.TestCase
+TestLoRANNModel.settings = SETTINGS
 TestTurboQuantModel = TurboQuantModel.TestCase
 TestTurboQuantModel.settings = SETTINGS
 
@@ -188,6 +197,10 @@ def test_reconstruct(method: str, metric: str) -> None:
         "LVQ-4": 0.3,
         "LVQ-4-f16": 2e-3,
         "LVQ-8-f32": 1e-7,
+        "LVQ-4-int8": 0.02,
+        "LoRANN-4-f32": 1e-7,
+        "LoRANN-8-f16": 2e-3,
+        "LoRANN-4-codes": 0.3,
         "TurboQuant-4": 0.3,
         "TurboQuant-3": 0.6,
         "TurboQuant-2-uncentred": 1.2,

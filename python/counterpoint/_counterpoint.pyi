@@ -14,6 +14,7 @@ __all__ = [
     "FormatError",
     "Index",
     "InternalError",
+    "LoRANN",
     "TurboQuant",
     "UnsupportedError",
     "__version__",
@@ -154,6 +155,49 @@ class LVQ(Index):
     def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LVQ: ...
     @staticmethod
     def from_bytes(data: _Data) -> LVQ: ...
+
+@final
+class LoRANN(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        n_clusters: SupportsIndex | None = None,
+        rank: SupportsIndex = 64,
+        global_dim: SupportsIndex | None = None,
+        bits: Literal[4, 8] = 4,
+        balanced: bool = False,
+        keep: Literal["none", "int8", "f16", "f32"] = "f32",
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def n_clusters(self) -> int | None: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def global_dim(self) -> int | None: ...
+    @property
+    def bits(self) -> Literal[4, 8]: ...
+    @property
+    def balanced(self) -> bool: ...
+    @property
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        n_probe: SupportsIndex | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LoRANN: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> LoRANN: ...
 
 @final
 class TurboQuant(Index):

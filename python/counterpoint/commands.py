@@ -20,6 +20,10 @@ from counterpoint import readers
 METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "flat": (cp.Flat, ()),
     "lvq": (cp.LVQ, ("primary", "keep")),
+    "lorann": (
+        cp.LoRANN,
+        ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
+    ),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -52,16 +56,35 @@ def build(
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="lvq, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."),
+        typer.Option(
+            help="lvq, lorann, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
+        ),
     ] = None,
-    bits: Annotated[int | None, typer.Option(help="turboquant: bits of a value, 1 to 4.")] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, 4 or 8."),
+    ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
     ] = None,
     center: Annotated[
         str | None, typer.Option(help="turboquant: what is taken off first: mean or none.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="turboquant: of the rotation.")] = None,
+    n_clusters: Annotated[
+        int | None, typer.Option(help="lorann: how many clusters; √n if not given.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="lorann: coefficients of a vector, a multiple of 4.")
+    ] = None,
+    global_dim: Annotated[
+        int | None, typer.Option(help="lorann: axes that vectors are projected onto.")
+    ] = None,
+    balanced: Annotated[
+        bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="lorann, turboquant: of all that is random.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Build an index over a file of vectors and save it."""
@@ -75,12 +98,16 @@ def build(
             "bits": bits,
             "allocation": allocation,
             "center": center,
+            "n_clusters": n_clusters,
+            "rank": rank,
+            "global_dim": global_dim,
+            "balanced": balanced,
             "seed": seed,
         }
         options = {name: value for name, value in given.items() if value is not None}
         for name in options:
             if name not in names:
-                raise ValueError(f"{method} takes no --{name}")
+                raise ValueError(f"{method} takes no --{name.replace('_', '-')}")
         table = readers.read(data)
         chosen = metric or table.metric
         if chosen is None:
@@ -107,6 +134,7 @@ def search(
         typer.Argument(metavar="QUERIES", help="A file of vectors; its queries if it has any."),
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    n_probe: Annotated[int | None, typer.Option(help="Clusters to search.")] = None,
     rerank: Annotated[
         int | None, typer.Option(help="Candidates to re-rank with the kept vectors.")
     ] = None,
@@ -123,9 +151,12 @@ def search(
         loaded = _loaded(index)
         table = readers.read(queries)
         rows = _taken(table.vectors if table.queries is None else table.queries)
-        knobs = {} if rerank is None else {"rerank": rerank}
-        if not knobs.keys() <= set(loaded.capabilities["knobs"]):
-            raise ValueError(f"{index}: its method, {loaded.method}, takes no --rerank")
+        given = {"n_probe": n_probe, "rerank": rerank}
+        knobs = {name: value for name, value in given.items() if value is not None}
+        for name in knobs:
+            if name not in loaded.capabilities["knobs"]:
+                option = name.replace("_", "-")
+                raise ValueError(f"{index}: its method, {loaded.method}, takes no --{option}")
         found = loaded.search(rows, k, threads=threads, **knobs)
         if out is not None:
             np.savez(out, ids=found.ids, distances=found.distances)

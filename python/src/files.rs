@@ -9,7 +9,6 @@ use counterpoint_core::file::{self, Access, Contents, FormatError, Info, Map, Op
 use counterpoint_core::index::AnnIndex;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::Keep;
-use counterpoint_turboquant::Parameters;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySlice, PyTuple};
@@ -44,16 +43,20 @@ fn interpret(
     }
     let (made, index) = match contents.method() {
         "Flat" => (Made::Flat, counterpoint_core::flat::Flat::load(contents, control)?),
+        "LoRANN" => {
+            let made = Made::Lorann(counterpoint_lorann::Parameters::read(&contents)?);
+            (made, counterpoint_lorann::Lorann::load(contents, control)?)
+        }
         "LVQ" => {
             let primary = contents.param_usize("primary")?;
             let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None); // refused just below if unknown
             (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
         "TurboQuant" => {
-            let made = Made::TurboQuant(Parameters::read(&contents)?);
+            let made = Made::TurboQuant(counterpoint_turboquant::Parameters::read(&contents)?);
             (made, counterpoint_turboquant::TurboQuant::load(contents, control)?)
         }
-        other => return Err(FormatError::content("method", "Flat, LVQ or TurboQuant", other)),
+        other => return Err(FormatError::content("method", "Flat, LoRANN, LVQ or TurboQuant", other)),
     };
     Ok(Loaded { index, made, map })
 }

@@ -16,6 +16,7 @@ use crate::enter::{Call, LONG_BUILD, Progress, enter};
 use crate::files::{self, Loaded};
 use crate::flat::Flat;
 use crate::ids;
+use crate::lorann::Lorann;
 use crate::lvq::Lvq;
 use crate::made::Made;
 use crate::result;
@@ -68,6 +69,7 @@ impl Index {
         let base = PyClassInitializer::from(Self::new(index, made, map));
         Ok(match made {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
+            Made::Lorann(_) => Bound::new(py, base.add_subclass(Lorann))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
             Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })

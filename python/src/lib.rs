@@ -2,7 +2,7 @@
 //! algorithm.
 //!
 //! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`],
-//!   [`lvq`] and [`turboquant`]: its subclasses, made as [`made`] says.
+//!   [`lorann`], [`lvq`] and [`turboquant`]: its subclasses, made as [`made`] says.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -21,6 +21,7 @@ mod filter;
 mod flat;
 mod ids;
 mod index;
+mod lorann;
 mod lvq;
 mod made;
 mod merge;
@@ -48,6 +49,8 @@ mod _counterpoint {
     use crate::flat::Flat;
     #[pymodule_export]
     use crate::index::Index;
+    #[pymodule_export]
+    use crate::lorann::Lorann;
     #[pymodule_export]
     use crate::lvq::Lvq;
     #[pymodule_export]

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::vectors::Keep;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::files;
 use crate::index::Index;
 use crate::made::Made;
-use crate::scalars::{self, Given, at_least};
+use crate::scalars::{self, Given};
 use crate::search::Steering;
 
 /// Locally-adaptive vector quantisation: each vector in 4 or 8 bits per dimension, scanned by integer kernels.
@@ -55,14 +54,9 @@ impl Lvq {
         keep: Given<'_>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let metric = scalars::named("metric", metric)?;
-        let primary = primary.0.map_or(Ok(8), |primary| at_least("primary", 0, &primary))?;
-        let bits = match primary {
-            4 => Bits::Four,
-            8 => Bits::Eight,
-            other => return Err(PyValueError::new_err(format!("primary: expected 4 or 8, got {other}"))),
-        };
+        let bits = primary.0.map_or(Ok(Bits::Eight), |primary| scalars::code_bits("primary", &primary))?;
         let keep = keep.0.map_or(Ok(Keep::None), |keep| scalars::named("keep", &keep))?;
-        let made = Made::Lvq { primary, keep };
+        let made = Made::Lvq { primary: bits.width(), keep };
         let index = Index::new(Box::new(counterpoint_lvq::new(metric, bits, keep)), made, None);
         Ok(PyClassInitializer::from(index).add_subclass(Self))
     }
@@ -99,12 +93,8 @@ impl Lvq {
         recall: Option<&Bound<'py, PyAny>>,
         rerank: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        slf.as_super().get().find(
-            slf.py(),
-            Q,
-            &k,
-            Steering { filter, threads, recall, rerank, exact_scan: None },
-        )
+        let steering = Steering { filter, threads, recall, rerank, ..Steering::default() };
+        slf.as_super().get().find(slf.py(), Q, &k, steering)
     }
 
     /// Bits per dimension: 4 or 8.
@@ -136,6 +126,6 @@ impl Lvq {
 fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
     match slf.as_super().get().made() {
         Made::Lvq { primary, keep } => (primary, keep),
-        Made::Flat | Made::TurboQuant(_) => (8, Keep::None), // no LVQ object is made so
+        Made::Flat | Made::Lorann(_) | Made::TurboQuant(_) => (8, Keep::None), // no LVQ object is made so
     }
 }

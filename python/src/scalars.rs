@@ -1,10 +1,11 @@
-//! Numbers, flags and names that come in: `k`, `threads`, `rerank`, `recall`, `exact_scan`, `bits`, `seed`, `metric`,
-//! `keep`.
+//! Numbers, flags and names that come in: `k`, `threads`, `n_probe`, `rerank`, `recall`, `exact_scan`, `bits`, `rank`,
+//! `seed`, `metric`, `keep`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
+use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::threads::available;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -61,6 +62,28 @@ where
             let (least, most) = range.into_inner();
             Err(PyValueError::new_err(format!("{name}: expected {least} to {most}, got {value}")))
         }
+    }
+}
+
+/// A positive multiple of `unit`, at most `most`.
+pub(crate) fn multiple(name: &str, unit: usize, most: usize, object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let value = whole(name, object)?;
+    match value.extract::<usize>() {
+        Ok(value) if value > 0 && value <= most && value.is_multiple_of(unit) => Ok(value),
+        _ => {
+            let expected = format!("a positive multiple of {unit} up to {most}");
+            Err(PyValueError::new_err(format!("{name}: expected {expected}, got {value}")))
+        }
+    }
+}
+
+/// The width of a code: 4 or 8.
+pub(crate) fn code_bits(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Bits> {
+    let value = whole(name, object)?;
+    match value.extract::<usize>() {
+        Ok(4) => Ok(Bits::Four),
+        Ok(8) => Ok(Bits::Eight),
+        _ => Err(PyValueError::new_err(format!("{name}: expected 4 or 8, got {value}"))),
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Steering<'a, 'py> {
     pub(crate) filter: Option<&'a Bound<'py, PyAny>>,
     pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
     pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) n_probe: Option<&'a Bound<'py, PyAny>>,
     pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
     pub(crate) exact_scan: Option<bool>,
 }
@@ -33,6 +34,7 @@ impl Index {
         given: Steering<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
+        let n_probe = given.n_probe.map(|n_probe| at_least("n_probe", 1, n_probe)).transpose()?;
         let rerank = given.rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
         let recall = given.recall.map(|recall| real("recall", recall)).transpose()?;
         let threads = threads(given.threads)?;
@@ -46,7 +48,7 @@ impl Index {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
                     let exact_scan = given.exact_scan;
-                    let options = SearchOptions { k, filter, n_probe: None, rerank, exact_scan, recall };
+                    let options = SearchOptions { k, filter, n_probe, rerank, exact_scan, recall };
                     index.search(&rows, &options, &call.control)
                 })
             };

@@ -142,7 +142,8 @@ impl TurboQuant {
         exact_scan: Given<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let exact_scan = exact_scan.0.map(|flag| scalars::flag("exact_scan", &flag)).transpose()?;
-        slf.as_super().get().find(slf.py(), Q, &k, Steering { filter, threads, recall, rerank, exact_scan })
+        let steering = Steering { filter, threads, recall, rerank, exact_scan, ..Steering::default() };
+        slf.as_super().get().find(slf.py(), Q, &k, steering)
     }
 
     /// Bits per dimension: 1 to 4.
@@ -192,6 +193,6 @@ impl TurboQuant {
 fn constructed(slf: &Bound<'_, TurboQuant>) -> Parameters {
     match slf.as_super().get().made() {
         Made::TurboQuant(parameters) => parameters,
-        Made::Flat | Made::Lvq { .. } => DEFAULTS, // no TurboQuant object is made so
+        Made::Flat | Made::Lorann(_) | Made::Lvq { .. } => DEFAULTS, // no TurboQuant object is made so
     }
 }

@@ -55,7 +55,7 @@ impl Metric {
     pub fn prepare(self, row: &mut [f32], index: usize) -> Result<(), InputError> {
         if self == Metric::Cosine {
             // In f64, where no square of an f32 overflows or vanishes.
-            let norm = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+            let norm = square(row).sqrt();
             if norm == 0.0 {
                 return Err(InputError::ZeroVector { row: index });
             }
@@ -89,6 +89,18 @@ impl Metric {
             Metric::Cosine => distance.clamp(0.0, 2.0),
         }
     }
+}
+
+/// Σ v², in eight sums: an order that depends only on the length, and that vectorises.
+#[inline(always)]
+fn square(row: &[f32]) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for values in row.chunks(8) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    sums.iter().sum()
 }
 
 #[cfg(test)]

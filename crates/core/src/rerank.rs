@@ -91,15 +91,17 @@ pub fn rescored<S: Simd>(
     scratch: &mut [f32],
 ) -> Vec<Hit> {
     let mut top = TopK::new(k);
-    let (mut sum, mut squares) = (0.0_f32, 0.0_f32);
+    // Squares of errors of squares: f32 does not reach as far as legal values do.
+    let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
     for (i, hit) in hits.iter().enumerate() {
         if let Some(patience) = patience
             && i > k
             && i >= LEAST
         {
-            let mean = sum / i as f32;
-            let deviation = (squares / i as f32 - mean * mean).max(0.0).sqrt();
-            if hit.distance + mean - patience * deviation > top.bound() {
+            let mean = sum / i as f64;
+            let deviation = (squares / i as f64 - mean * mean).max(0.0).sqrt();
+            let nearest = f64::from(hit.distance) + mean - f64::from(patience) * deviation;
+            if nearest > f64::from(top.bound()) {
                 break;
             }
         }
@@ -107,7 +109,7 @@ pub fn rescored<S: Simd>(
             kept.prefetch(hits[i..].iter().take(TOGETHER).map(|hit| hit.row as usize));
         }
         let exact = kept.distance(simd, metric, query, hit.row as usize, scratch).unwrap_or(hit.distance);
-        let error = exact - hit.distance;
+        let error = f64::from(exact) - f64::from(hit.distance);
         sum += error;
         squares += error * error;
         top.push(Hit { distance: exact, row: hit.row });

@@ -19,7 +19,7 @@ use crate::factor::{Encode, Factor, Fit, Members, Points, Start, residuals, rows
 use crate::parameters::Parameters;
 use crate::products::{multiply, transpose};
 
-/// Rows that the projection is learned from.
+/// Rows that the projection, and under ip the mean, are learned from.
 const SAMPLE: usize = 4096;
 
 /// What is learned.
@@ -30,7 +30,7 @@ pub(crate) struct Model {
     pub(crate) rank: usize,
     /// G: s orthonormal rows.
     pub(crate) projection: Projection,
-    /// m̄.
+    /// m̄, about the mean of all rows.
     pub(crate) mean: Matrix<f32>,
     pub(crate) centroids: Centroids,
     /// Each cluster's groups of coded rows of A.
@@ -216,7 +216,14 @@ impl Model {
             (clustering.centroids, clustering.labels)
         };
         let members = members(&labels, centroids.len());
-        let mean = mean(centroids.rows(), &members);
+        let mean = match metric {
+            // Their centroids are of length 1, whatever the length of rows.
+            Metric::Ip => {
+                let apart = rows.len().div_ceil(SAMPLE).max(1);
+                mean(&projected.rows, (0..rows.len()).step_by(apart).map(|row| (row, 1)))
+            }
+            Metric::L2 | Metric::Cosine => mean(centroids.rows(), members.iter().map(Vec::len).enumerate()),
+        };
         let turn = rotation(rank, seed ^ 4);
         let start = Start { axes, turn, mean: mean.row(0).to_vec() };
         let fitted = control.map(members.iter().enumerate(), |(cluster, chosen)| {
@@ -409,17 +416,17 @@ impl Model {
     }
 }
 
-/// About the mean of all rows: that of the centroids, each as often as its cluster has rows.
-fn mean(centroids: &Matrix<f32>, members: &[Vec<u32>]) -> Matrix<f32> {
-    let mut sums = vec![0.0_f64; centroids.dim()];
+/// The mean of some rows, each so often.
+fn mean(rows: &Matrix<f32>, often: impl Iterator<Item = (usize, usize)>) -> Matrix<f32> {
+    let mut sums = vec![0.0_f64; rows.dim()];
     let mut count = 0.0_f64;
-    for (cluster, members) in members.iter().enumerate() {
-        let weight = members.len() as f64;
+    for (row, often) in often {
+        let weight = often as f64;
         count += weight;
-        let values = sums.iter_mut().zip(centroids.row(cluster));
+        let values = sums.iter_mut().zip(rows.row(row));
         values.for_each(|(sum, &value)| *sum += weight * f64::from(value));
     }
-    let mut mean = Matrix::zeroed(1, centroids.dim());
+    let mut mean = Matrix::zeroed(1, rows.dim());
     mean.row_mut(0).iter_mut().zip(sums).for_each(|(to, sum)| *to = (sum / count.max(1.0)) as f32);
     mean
 }

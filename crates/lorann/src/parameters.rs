@@ -65,7 +65,7 @@ impl Parameters {
     ///
     /// # Errors
     /// [`FormatError`] naming what is missing or cannot be.
-    pub(crate) fn read(contents: &Contents) -> Result<Self, FormatError> {
+    pub fn read(contents: &Contents) -> Result<Self, FormatError> {
         // 0 stands for a choice left to the method.
         let optional = |name| contents.param_usize(name).map(|value| (value > 0).then_some(value));
         let bits = match contents.param_usize("bits")? {

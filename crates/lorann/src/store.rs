@@ -71,6 +71,12 @@ impl Clusters {
         self.learned.as_ref().is_some_and(|learned| 2 * self.rows > 3 * learned.model.fitted)
     }
 
+    /// Learns from rows, and codes them in the clusters that they were given.
+    fn learned_and_coded(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        let (model, projected, coded) = Model::learn(rows, self.metric, &self.parameters, control)?;
+        Ok(self.of(Arc::new(model), projected.kept, &coded))
+    }
+
     fn of(&self, model: Arc<Model>, kept: Kept, coded: &Coded) -> Self {
         let blocks = Blocks::of(model.bits, model.rank, coded);
         let rows = blocks.total();
@@ -111,13 +117,18 @@ impl Store for Clusters {
         Ok(Self { learned: Some(Learned { model, blocks }), kept, rows: 0, ..built })
     }
 
+    fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
+        Ok(Self { dim: Some(rows.dim()), ..self.blank() }) // it is `encode` that learns
+    }
+
     fn build(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
-        let (model, projected, coded) = Model::learn(rows, self.metric, &self.parameters, control)?;
-        Ok(self.of(Arc::new(model), projected.kept, &coded))
+        Ok(self.learned_and_coded(rows, control)?)
     }
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        let Some(Learned { model, .. }) = &self.learned else { return Ok(self.blank()) };
+        let learned = self.learned.as_ref().filter(|learned| learned.model.fitted > 0 || self.rows > 0);
+        // What was learned from no rows knows nothing of these, which are the first.
+        let Some(Learned { model, .. }) = learned else { return self.learned_and_coded(rows, control) };
         control.expect(rows.len());
         let kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
         let projected = project(rows, self.metric, kept, &model.projection, control)?;

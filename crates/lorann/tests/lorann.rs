@@ -290,16 +290,33 @@ fn the_least_and_the_like() {
 fn magnitudes_from_one_end_to_the_other() {
     for scale in [1e-18_f32, 1e-6, 1e6, 9e14] {
         for metric in METRICS {
-            let Sample { mut data, mut queries, .. } = sample(Shape::Gaussian, 400, 10, 12, 9);
+            let Sample { mut data, mut queries, .. } = sample(Shape::Gaussian, 1200, 10, 24, 9);
             data.iter_mut().chain(&mut queries).for_each(|value| *value = (*value).clamp(-1.0, 1.0) * scale);
-            let index = fitted(metric, Parameters::default(), &data, 12);
-            let options = SearchOptions { n_probe: Some(20), rerank: Some(400), ..SearchOptions::new(5) };
-            let found = search(&index, &queries, 12, &options);
+            let index = fitted(metric, Parameters::default(), &data, 24);
+            let options = SearchOptions { n_probe: Some(40), rerank: Some(400), ..SearchOptions::new(5) };
+            let found = search(&index, &queries, 24, &options);
             check_shape(&found, 5);
-            let truth = exact(metric, &data, &queries, 12, 5);
+            let truth = exact(metric, &data, &queries, 24, 5);
             let same = truth.ids.iter().zip(&found.ids).filter(|(a, b)| a == b).count();
             assert!(same >= 48, "{metric:?} × {scale:e}: {same} of 50");
         }
+    }
+}
+
+#[test]
+fn the_first_rows_are_fitted_however_they_come() {
+    let Sample { data, .. } = sample(Shape::Clusters { clusters: 3, spread: 4.0 }, 600, 0, 12, 8);
+    let control = Control::default();
+    for balanced in [false, true] {
+        let parameters = Parameters { balanced, ..Parameters::default() };
+        let expected = bytes(&fitted(Metric::L2, parameters, &data, 12));
+        let mut added = counterpoint_lorann::new(Metric::L2, parameters).expect("legal");
+        added.add(&rows(&data, 12), None, &control).expect("added");
+        let mut after_none = fitted(Metric::L2, parameters, &[], 12);
+        after_none.add(&rows(&[], 12), None, &control).expect("none");
+        let ids: Vec<i64> = (0..600).collect();
+        after_none.upsert(&rows(&data, 12), &ids, &control).expect("added");
+        assert!(bytes(&added) == expected && bytes(&after_none) == expected, "{balanced}");
     }
 }
 

@@ -124,17 +124,24 @@ impl Code {
     }
 }
 
-/// The number of thresholds below each value × `stretch`.
+/// The number of thresholds below each value × `stretch`. They are 2^b − 1 and symmetric about the one in the middle,
+/// which is 0: those above it are counted below the magnitude, and the sign says from which side.
 #[inline(always)]
 fn scalars(values: &[f32], stretch: f32, thresholds: &[f32], codes: &mut [u8]) {
+    let middle = thresholds.len() / 2;
+    let above = thresholds.get(middle + 1..).unwrap_or_default();
     // Segments are multiples of 32.
     for (values, codes) in values.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0) {
         let values = values.map(|value| value * stretch);
-        *codes = [0; 32];
-        for &threshold in thresholds {
-            for (code, &value) in codes.iter_mut().zip(&values) {
-                *code += u8::from(value > threshold);
+        // As wide as the values: comparisons and counts are lanes of one width.
+        let mut counts = [0_u32; 32];
+        for &threshold in above {
+            for (count, value) in counts.iter_mut().zip(&values) {
+                *count += u32::from(value.abs() > threshold);
             }
+        }
+        for ((code, value), count) in codes.iter_mut().zip(&values).zip(counts) {
+            *code = if *value > 0.0 { middle as u8 + 1 + count as u8 } else { middle as u8 - count as u8 };
         }
     }
 }
@@ -158,13 +165,16 @@ fn quads(values: &[f32], stretch: f32, codes: &mut [u8]) {
         for (entry, quad) in QUADS.iter().enumerate() {
             let quad = quad.map(f32::from);
             let half = 0.5 * (quad[0] * quad[0] + quad[1] * quad[1] + quad[2] * quad[2] + quad[3] * quad[3]);
-            for l in 0..LANES {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|s: usize| quad[s] * magnitudes[s][l]);
-                // Half the squared distance, less what all entries share.
-                let distance = half - ((a + b) + (c + d));
-                let nearer = distance < least[l];
-                least[l] = if nearer { distance } else { least[l] };
-                nearest[l] = if nearer { entry as u32 } else { nearest[l] };
+            // Half the squared distance, less what all entries share.
+            let mut distance = [half; LANES];
+            for (quad, magnitudes) in quad.iter().zip(&magnitudes) {
+                for (distance, magnitude) in distance.iter_mut().zip(magnitudes) {
+                    *distance -= quad * magnitude;
+                }
+            }
+            for ((least, nearest), distance) in least.iter_mut().zip(&mut nearest).zip(distance) {
+                *nearest = if distance < *least { entry as u32 } else { *nearest };
+                *least = if distance < *least { distance } else { *least };
             }
         }
         for s in 0..4 {

@@ -121,6 +121,12 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Whether the candidate is out. What cannot be compared (a file may hold any numbers) is not.
+    #[inline(always)]
+    fn is_below(&self, limit: f32) -> bool {
+        self.ceiling < limit
+    }
+
     /// Least for the most promising; no two are equal.
     #[inline(always)]
     fn key(&self) -> u64 {
@@ -171,13 +177,13 @@ impl Shortlist {
             if let Some(soon) = self.waiting.get(i + AHEAD) {
                 prefetch(codes.low_row(soon.row as usize));
             }
-            if candidate.ceiling >= self.limit {
+            if !candidate.is_below(self.limit) {
                 narrowed.push(codes.narrow(simd, query, *candidate));
             }
         }
         narrowed.sort_unstable_by_key(Candidate::key);
         for candidate in narrowed.drain(..) {
-            if candidate.ceiling < self.limit {
+            if candidate.is_below(self.limit) {
                 break;
             }
             codes.score_one(simd, query, candidate, &mut self.best, scratch);
@@ -186,7 +192,7 @@ impl Shortlist {
         scratch.narrowed = narrowed;
         self.waiting.drain(..scored);
         let limit = self.limit;
-        self.waiting.retain(|candidate| candidate.ceiling >= limit);
+        self.waiting.retain(|candidate| !candidate.is_below(limit));
         self.room = (2 * self.waiting.len()).max(WAIT).max(2 * self.k);
     }
 }

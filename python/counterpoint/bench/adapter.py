@@ -130,6 +130,23 @@ def doubling(first: int, last: int) -> list[int]:
     return [*values, last]
 
 
+def rising(last: int) -> list[int]:
+    """Return 1, 2, 3, 4, 6, 8, 12, 16, … up to last, and last itself."""
+    powers = [1 << bit for bit in range(last.bit_length())]
+    values = {value for power in powers for value in (power, 3 * power // 2)}
+    return [*sorted(value for value in values if value < last), last]
+
+
+def probes_and_candidates(probes: str, lists: int, candidates: str, n: int, k: int) -> list[Knobs]:
+    """Return the grid that all who score clusters and re-rank are swept over.
+
+    Up to all of `lists` lists, and 1.5 k to 80 k candidates.
+    """
+    counts = [round(k * factor) for factor in (1.5, 2, 3, 5, 10, 20, 40, 80)]
+    few = [count for count in counts if count <= n]
+    return grid((probes, rising(lists)), (candidates, few or [n]))
+
+
 def grid(outer: tuple[str, Sequence[int]], inner: tuple[str, Sequence[int]]) -> list[Knobs]:
     """Return all pairs of two knobs, ordered by the product of their values: cheap ones first."""
     pairs = [(a, b) for a in outer[1] for b in inner[1]]

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from counterpoint.bench.adapter import Adapter, Knobs, Spec, UnsuitedError, Vectors
+from counterpoint.bench.adapter import (
+    Adapter,
+    Knobs,
+    Spec,
+    UnsuitedError,
+    Vectors,
+    lists_near_sqrt,
+    probes_and_candidates,
+)
 
 
 class Counterpoint(Adapter):
@@ -54,6 +62,26 @@ class Reranked(Counterpoint):
         return [{"rerank": count} for count in counts if count <= n] or [{"rerank": n}]
 
 
+class Lorann(Counterpoint):
+    """LoRANN: `n_probe` and `rerank` are swept; `clusters`, if given, is a multiple of √n."""
+
+    def build(self, vectors: Vectors) -> None:
+        """Build with `fit`."""
+        if "clusters" in self.settings:
+            factor = self.settings.pop("clusters")
+            self.settings["n_clusters"] = lists_near_sqrt(len(vectors), factor)
+        super().build(vectors)
+
+    def add(self, vectors: Vectors) -> None:
+        """Raise: it trains first."""
+        Adapter.add(self, vectors)
+
+    def sweep(self, n: int, k: int) -> list[Knobs]:
+        """Return the grid that lorann, too, is swept over."""
+        clusters: int = self.index.stats()["n_clusters"]
+        return probes_and_candidates("n_probe", clusters, "rerank", n, k)
+
+
 _PLAIN = f"{__name__}:Counterpoint"
 _RERANKED = f"{__name__}:Reranked"
 
@@ -72,6 +100,14 @@ def _turboquant(
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
 
 
+def _lorann(name: str, reference: str, **settings: Any) -> Spec:
+    return Spec(
+        *(name, "LoRANN", f"{__name__}:Lorann", {"method": "LoRANN", **settings}),
+        ours=True,
+        reference=reference,
+    )
+
+
 METHODS: tuple[Spec, ...] = (
     Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
     _lvq("lvq8", 8, "none", "faiss-sq8"),
@@ -86,4 +122,9 @@ METHODS: tuple[Spec, ...] = (
     _turboquant("turboquant2-fitted", 2, "turbovec2", allocation="fitted"),
     _turboquant("turboquant1-fitted", 1, "faiss-pqfs1", allocation="fitted"),
     _turboquant("turboquant4-f16", 4, "faiss-pqfs-refine", "f16"),
+    _lorann("lorann", "lorann-1x-b4-r64"),
+    _lorann("lorann-twice", "lorann-2x-b4-r64", clusters=2),
+    _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),
+    _lorann("lorann-int8", "lorann-1x-b4-r64", keep="int8"),
+    _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
 )

@@ -42,12 +42,15 @@ class Row:
     ----------
     published
         Figures by name: rate (distances a second), recall, first (recall 1@1), first_of_8 (1@8),
-        qps, build_s, bytes (a vector), mib, times_exact, shannon (squared error of the codes, over
-        the least that so many bits allow), or a claim in words.
+        qps, build_s, bytes (a vector), mib, times_exact (qps over those of the flat row before),
+        products (of two numbers, for a query, by the mean size of a cluster), shannon (squared
+        error of the codes, over the least that so many bits allow), or a claim in words.
     data
         Arguments of `synthetic`; of the bench's own set where the shape is synthetic-d.
     method
         A method of the registry, once it is built.
+    settings
+        Arguments of its constructor besides.
     knobs
         Its search arguments.
     rival
@@ -60,6 +63,7 @@ class Row:
     published: Figures
     data: dict[str, Any] = field(default_factory=dict)
     method: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     knobs: dict[str, Any] = field(default_factory=dict)
     rival: str | None = None
     k: int = K
@@ -124,6 +128,7 @@ def show(console: Console, seeds: Sequence[Seed], *, fast: bool) -> None:
 def measured(seed: Seed, queries: int, rounds: int) -> Iterator[tuple[Row, Figures | None]]:
     """Yield each row with our figures, None where its method is not built yet."""
     drawn: dict[str, Any] = {}
+    exact_qps: float | None = None
     sample: tuple[Vectors, Vectors, Ids] | None = None
     for row in seed.rows:
         if row.method is None:
@@ -131,10 +136,16 @@ def measured(seed: Seed, queries: int, rounds: int) -> Iterator[tuple[Row, Figur
             continue
         if sample is None or drawn != row.data:
             sample, drawn = _sample(row.data, queries, seed.metric), row.data
+            exact_qps = None
         if row.rival is not None:
             yield row, _compare(row, seed.metric, *sample[:2], rounds=rounds)
         else:
-            yield row, _measure(row, seed.metric, *sample, rounds=rounds)
+            figures = _measure(row, seed.metric, *sample, rounds=rounds)
+            if row.method == "flat":
+                exact_qps = figures["qps"]
+            if exact_qps is not None:
+                figures["times_exact"] = figures["qps"] / exact_qps
+            yield row, figures
 
 
 def _sample(data: dict[str, Any], queries: int, metric: str) -> tuple[Vectors, Vectors, Ids]:
@@ -157,7 +168,8 @@ def _measure(
     assert row.method is not None
     spec = registry.METHODS[row.method]
     n, dim = vectors.shape
-    adapter = Counterpoint(metric, dim, 1, 1, **spec.settings)  # type: ignore[arg-type]
+    settings = spec.settings | row.settings
+    adapter = Counterpoint(metric, dim, 1, 1, **settings)  # type: ignore[arg-type]
     start = time.perf_counter()
     adapter.build(vectors)
     build_s = time.perf_counter() - start
@@ -171,6 +183,7 @@ def _measure(
             adapter.search(call, K)
         seconds = min(seconds, time.perf_counter() - start)
     shannon = _distortion(adapter, vectors) if "shannon" in row.published else None
+    products = _products(adapter, row.knobs) if "products" in row.published else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         adapter.save(path)
@@ -185,8 +198,18 @@ def _measure(
         "build_s": build_s,
         "bytes": stored / n,
         "mib": stored / 2**20,
+        "products": products,
         "shannon": shannon,
     }
+
+
+def _products(adapter: Counterpoint, knobs: dict[str, int]) -> float:
+    """Return LoRANN's products for a query: projection, routing, clusters and re-rank."""
+    stats: dict[str, int] = adapter.index.stats()
+    n, dim, axes = stats["n"], stats["dim"], stats["global_dim"]
+    rank, clusters = stats["rank"], stats["n_clusters"]
+    scored = knobs["n_probe"] * (axes * rank + n / clusters * rank)
+    return dim * axes + clusters * axes + scored + knobs["rerank"] * dim
 
 
 def _distortion(adapter: Counterpoint, vectors: Vectors) -> float:
@@ -248,6 +271,7 @@ _FORMATS = {
     "first_of_8": "{:.1%} 1@8",
     "qps": "{:,.0f} q/s",
     "times_exact": "{:.1f}× exact",
+    "products": "{:,.0f} products",
     "shannon": "{:.2f}× Shannon's",
     "build_s": "{:,.3f} s",
     "claim": "{}",
