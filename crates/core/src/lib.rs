@@ -32,7 +32,7 @@ pub mod index;
 pub mod knobs;
 pub mod metric;
 mod pages;
-mod rerank;
+pub mod rerank;
 pub mod rotate;
 pub mod scan;
 pub mod select;

@@ -22,10 +22,7 @@ pub fn reranked(
     control: &Control,
     scan: impl FnOnce(usize) -> Result<Hits, SearchError>,
 ) -> Result<Hits, SearchError> {
-    let candidates = match kept {
-        Kept::None => 0,
-        Kept::Int8(_) | Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default),
-    };
+    let candidates = candidates(kept, options, default);
     let hits = scan(candidates.max(options.k))?;
     if candidates == 0 {
         return Ok(hits);
@@ -36,6 +33,15 @@ pub fn reranked(
         metric.prepare(&mut query, index)?;
         Ok(run(control.level(), Rerank { kept, metric, query: &padded(&query), hits, k: options.k }))
     })
+}
+
+/// How many candidates are re-ranked: `options.rerank`, or `default` where the caller does not say; 0 where no vectors are
+/// kept.
+pub fn candidates(kept: &Kept, options: &SearchOptions<'_>, default: usize) -> usize {
+    match kept {
+        Kept::None => 0,
+        Kept::Int8(_) | Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default),
+    }
 }
 
 /// Refuses candidates where no vectors are kept to score them on.

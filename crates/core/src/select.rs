@@ -3,6 +3,20 @@
 
 use std::cmp::Ordering;
 
+/// The bits of a number as an integer that orders as [`f32::total_cmp`] does.
+#[inline(always)]
+pub fn ordered_bits(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // Of negative numbers all bits are turned, of others the sign.
+    bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
+}
+
+/// The number whose [`ordered_bits`] these are.
+#[inline(always)]
+pub fn from_ordered_bits(bits: u32) -> f32 {
+    f32::from_bits(bits ^ if bits >> 31 == 1 { 1 << 31 } else { u32::MAX })
+}
+
 /// A row and its distance. Ordered by distance, then row: a total order, nearest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit {
@@ -114,6 +128,13 @@ mod tests {
             right.iter().for_each(|&hit| rest.push(hit));
             top.merge(rest);
             prop_assert_eq!(top.into_sorted(), expected);
+        }
+
+        #[test]
+        fn ordered_bits_order_as_total_cmp_and_come_back(a in any::<u32>(), b in any::<u32>()) {
+            let (x, y) = (f32::from_bits(a), f32::from_bits(b));
+            prop_assert_eq!(ordered_bits(x).cmp(&ordered_bits(y)), x.total_cmp(&y));
+            prop_assert_eq!(from_ordered_bits(ordered_bits(x)).to_bits(), a);
         }
     }
 

@@ -13,7 +13,6 @@ use crate::index::{
 };
 use crate::knobs::Name;
 use crate::metric::Metric;
-pub use crate::rerank::{check_rerank, reranked, rescored};
 use crate::scan::{Hits, Masks};
 use crate::select::Hit;
 use crate::simd::GROUP;

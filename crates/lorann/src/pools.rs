@@ -1,6 +1,7 @@
 //! The best candidates of many queries, while they come.
 
 use counterpoint_core::scan::rows_of;
+use counterpoint_core::select::{from_ordered_bits, ordered_bits};
 use counterpoint_core::simd::GROUP;
 
 /// The best `most` rows of each query by estimate, the larger the better; of equal ones the lower rows.
@@ -19,17 +20,12 @@ pub(crate) struct Pools {
 /// An estimate and its row: the better, the smaller.
 #[inline(always)]
 fn key(estimate: f32, row: u32) -> u64 {
-    let bits = estimate.to_bits();
-    // Rises as the estimate does: of negative values all bits are turned, of others the sign.
-    let rising = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
-    u64::from(!rising) << 32 | u64::from(row)
+    u64::from(!ordered_bits(estimate)) << 32 | u64::from(row)
 }
 
 #[inline(always)]
 fn estimate(key: u64) -> f32 {
-    let rising = !((key >> 32) as u32);
-    let turned = if rising >> 31 == 1 { 1 << 31 } else { u32::MAX };
-    f32::from_bits(rising ^ turned)
+    from_ordered_bits(!((key >> 32) as u32))
 }
 
 impl Pools {

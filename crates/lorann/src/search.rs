@@ -18,14 +18,14 @@ use std::cell::Cell;
 use counterpoint_core::cluster::{Nearest, Probed};
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
+use counterpoint_core::rerank::{self, rescored};
 use counterpoint_core::scan::{Hits, Masks, rows_of};
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::fastscan::{QueryTerms, RowTerms};
 use counterpoint_core::simd::int8::Tile;
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, run};
-use counterpoint_core::table::rescored;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{Kept, Matrix, RowSource, read_checked};
+use counterpoint_core::vectors::{Matrix, RowSource, read_checked};
 use half::slice::HalfFloatSliceExt;
 
 use crate::blocks::Blocks;
@@ -72,10 +72,7 @@ pub(crate) fn search(
     let Some(Learned { model, blocks }) = store.learned() else {
         return Ok(vec![Vec::new(); queries.len()]);
     };
-    let candidates = match store.kept {
-        Kept::None => 0,
-        Kept::Int8(_) | Kept::F16(_) | Kept::F32(_) => options.rerank.unwrap_or(default_rerank(options.k)),
-    };
+    let candidates = rerank::candidates(&store.kept, options, default_rerank(options.k));
     let exact = candidates > 0;
     let candidates = candidates.max(options.k).min(blocks.total());
     let k = options.k;

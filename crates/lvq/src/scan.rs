@@ -26,11 +26,11 @@
 
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
+use counterpoint_core::rerank::reranked;
 use counterpoint_core::scan::{self, At, Hits, Masks, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::int8::{self, Planes, QUARTER, QueryTerms, RowTerms, Tile};
 use counterpoint_core::simd::{GROUP, Simd, TILE};
-use counterpoint_core::table::reranked;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, RowSource};
 use half::slice::HalfFloatSliceExt;

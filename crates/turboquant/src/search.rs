@@ -1,8 +1,8 @@
 //! The search call: staged, or over all codes in full, then exact on kept vectors.
 
 use counterpoint_core::index::{SearchError, SearchOptions};
+use counterpoint_core::rerank::reranked;
 use counterpoint_core::scan::{self, Hits, Masks};
-use counterpoint_core::table::reranked;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::RowSource;
 

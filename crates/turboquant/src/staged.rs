@@ -22,7 +22,7 @@
 
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, Selection, rows_of};
-use counterpoint_core::select::{Hit, TopK};
+use counterpoint_core::select::{Hit, TopK, ordered_bits};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
 use counterpoint_core::simd::{GROUP, Simd, TILE, int8, prefetch};
 use counterpoint_core::vectors::InputError;
@@ -130,10 +130,7 @@ impl Candidate {
     /// Least for the most promising; no two are equal.
     #[inline(always)]
     fn key(&self) -> u64 {
-        // The bits of an f32 as an integer that orders as `total_cmp` does.
-        let bits = self.ceiling.to_bits();
-        let rising = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
-        u64::from(!rising) << 32 | u64::from(self.row)
+        u64::from(!ordered_bits(self.ceiling)) << 32 | u64::from(self.row)
     }
 }
 

@@ -220,20 +220,17 @@ impl Tile {
     ///
     /// # Panics
     /// If there are none or more than [`TILE`], or their lengths differ from `dim`.
-    pub fn new<'a>(bits: Bits, dim: usize, queries: impl IntoIterator<Item = &'a [i8]>) -> Self {
+    pub fn new<'a>(
+        bits: Bits,
+        dim: usize,
+        queries: impl IntoIterator<Item = &'a [i8], IntoIter: ExactSizeIterator>,
+    ) -> Self {
         let count = dim.div_ceil(bits.dims_per_column()) * 8 / bits.width();
-        let mut lanes = vec![0; count * TILE];
-        let mut filled = 0;
-        for (i, query) in queries.into_iter().enumerate() {
-            assert!(i < TILE, "a tile has at most {TILE} queries");
-            assert_eq!(query.len(), dim, "a query of another dimension");
-            for (column, quad) in lanes.chunks_exact_mut(TILE).zip(quads(query, count)) {
-                column[i] = quad;
-            }
-            filled = i + 1;
-        }
-        assert!(filled > 0, "a tile has at least one query");
-        Self { quads: lanes, queries: filled }
+        let mut tile = Self { quads: vec![0; count * TILE], queries: 0 };
+        tile.refill(
+            queries.into_iter().inspect(|query| assert_eq!(query.len(), dim, "a query of another dimension")),
+        );
+        tile
     }
 
     /// Packs other queries in the place of these, 1 to [`TILE`] again, each of as many values as the first ones had.
