@@ -35,6 +35,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
         metric, n_clusters=5, rank=8, global_dim=20, bits=8, balanced=True, keep="f16", seed=7
     ),
     "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
+    "SymphonyQG": cp.SymphonyQG,
+    "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),
@@ -45,6 +47,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
 
 def all_knobs(method: str, n: int) -> dict[str, Any]:
     """Knobs by which a search of n rows passes none over."""
+    if method.startswith("SymphonyQG"):
+        return {"ef": n}
     probes = {"n_probe": n} if method.startswith("LoRANN") else {}
     return probes | ({"rerank": n} if "-f" in method or "-int8" in method else {})
 

@@ -15,6 +15,7 @@ __all__ = [
     "Index",
     "InternalError",
     "LoRANN",
+    "SymphonyQG",
     "TurboQuant",
     "UnsupportedError",
     "__version__",
@@ -198,6 +199,37 @@ class LoRANN(Index):
     def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LoRANN: ...
     @staticmethod
     def from_bytes(data: _Data) -> LoRANN: ...
+
+@final
+class SymphonyQG(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        degree: SupportsIndex = 32,
+        ef_construction: SupportsIndex = 64,
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def degree(self) -> int: ...
+    @property
+    def ef_construction(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        ef: SupportsIndex | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> SymphonyQG: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> SymphonyQG: ...
 
 @final
 class TurboQuant(Index):

@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -82,8 +83,14 @@ def build(
     balanced: Annotated[
         bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
     ] = None,
+    degree: Annotated[
+        int | None, typer.Option(help="symphony-qg: neighbours of a vector, a multiple of 32.")
+    ] = None,
+    ef_construction: Annotated[
+        int | None, typer.Option(help="symphony-qg: candidates of the searches it is built by.")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="lorann, turboquant: of all that is random.")
+        int | None, typer.Option(help="lorann, symphony-qg, turboquant: of all that is random.")
     ] = None,
     threads: Threads = None,
 ) -> None:
@@ -102,6 +109,8 @@ def build(
             "rank": rank,
             "global_dim": global_dim,
             "balanced": balanced,
+            "degree": degree,
+            "ef_construction": ef_construction,
             "seed": seed,
         }
         options = {name: value for name, value in given.items() if value is not None}
@@ -134,6 +143,7 @@ def search(
         typer.Argument(metavar="QUERIES", help="A file of vectors; its queries if it has any."),
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    ef: Annotated[int | None, typer.Option(help="Candidates kept in view in a graph.")] = None,
     n_probe: Annotated[int | None, typer.Option(help="Clusters to search.")] = None,
     rerank: Annotated[
         int | None, typer.Option(help="Candidates to re-rank with the kept vectors.")
@@ -151,7 +161,7 @@ def search(
         loaded = _loaded(index)
         table = readers.read(queries)
         rows = _taken(table.vectors if table.queries is None else table.queries)
-        given = {"n_probe": n_probe, "rerank": rerank}
+        given = {"ef": ef, "n_probe": n_probe, "rerank": rerank}
         knobs = {name: value for name, value in given.items() if value is not None}
         for name in knobs:
             if name not in loaded.capabilities["knobs"]:

@@ -52,6 +52,8 @@ METHODS: list[Method] = [
     ),
     Method("LoRANN", lambda: cp.LoRANN("cosine"), 0.9),
     Method("LoRANN, 50 probes", lambda: cp.LoRANN("cosine"), 0.96, {"n_probe": 50}),
+    Method("SymphonyQG", lambda: cp.SymphonyQG("cosine"), 0.95),
+    Method("SymphonyQG, ef 300", lambda: cp.SymphonyQG("cosine"), 0.98, {"ef": 300}),
 ]
 
 # The prototype of LoRANN asked 0.70 of itself, and reached 0.932.

@@ -52,11 +52,17 @@ fn interpret(
             let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None); // refused just below if unknown
             (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
+        "SymphonyQG" => {
+            let made = Made::SymphonyQg(counterpoint_symphony_qg::Parameters::read(&contents)?);
+            (made, counterpoint_symphony_qg::SymphonyQg::load(contents, control)?)
+        }
         "TurboQuant" => {
             let made = Made::TurboQuant(counterpoint_turboquant::Parameters::read(&contents)?);
             (made, counterpoint_turboquant::TurboQuant::load(contents, control)?)
         }
-        other => return Err(FormatError::content("method", "Flat, LoRANN, LVQ or TurboQuant", other)),
+        other => {
+            return Err(FormatError::content("method", "Flat, LoRANN, LVQ, SymphonyQG or TurboQuant", other));
+        }
     };
     Ok(Loaded { index, made, map })
 }

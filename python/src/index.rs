@@ -24,6 +24,7 @@ use crate::scalars::{Given, threads};
 use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
 use crate::tune::Tuning;
+use crate::symphony_qg::SymphonyQg;
 use crate::turboquant::TurboQuant;
 
 /// Vectors, searched by distance: what Flat, LVQ and all other methods share.
@@ -71,6 +72,7 @@ impl Index {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
             Made::Lorann(_) => Bound::new(py, base.add_subclass(Lorann))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
+            Made::SymphonyQg(_) => Bound::new(py, base.add_subclass(SymphonyQg))?.into_any(),
             Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })
     }

@@ -2,7 +2,7 @@
 //! algorithm.
 //!
 //! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`],
-//!   [`lorann`], [`lvq`] and [`turboquant`]: its subclasses, made as [`made`] says.
+//!   [`lorann`], [`lvq`], [`symphony_qg`] and [`turboquant`]: its subclasses, made as [`made`] says.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -29,6 +29,7 @@ mod result;
 mod scalars;
 mod search;
 mod shared;
+mod symphony_qg;
 mod synthetic;
 mod tune;
 mod turboquant;
@@ -57,6 +58,8 @@ mod _counterpoint {
     use crate::merge::merge;
     #[pymodule_export]
     use crate::simd_level;
+    #[pymodule_export]
+    use crate::symphony_qg::SymphonyQg;
     #[pymodule_export]
     use crate::synthetic::synthetic;
     #[pymodule_export]

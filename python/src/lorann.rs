@@ -214,6 +214,6 @@ impl Lorann {
 fn constructed(slf: &Bound<'_, Lorann>) -> Parameters {
     match slf.as_super().get().made() {
         Made::Lorann(parameters) => parameters,
-        Made::Flat | Made::Lvq { .. } | Made::TurboQuant(_) => Parameters::default(), // no LoRANN object is made so
+        _ => Parameters::default(), // no LoRANN object is made so
     }
 }

@@ -126,6 +126,6 @@ impl Lvq {
 fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
     match slf.as_super().get().made() {
         Made::Lvq { primary, keep } => (primary, keep),
-        Made::Flat | Made::Lorann(_) | Made::TurboQuant(_) => (8, Keep::None), // no LVQ object is made so
+        _ => (8, Keep::None), // no LVQ object is made so
     }
 }

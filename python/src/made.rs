@@ -3,6 +3,7 @@
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
+use counterpoint_symphony_qg as symphony_qg;
 use counterpoint_turboquant as turboquant;
 
 /// What the constructor of an index was given besides the metric.
@@ -11,6 +12,7 @@ pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
     Lvq { primary: usize, keep: Keep },
+    SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
 }
 
@@ -38,6 +40,9 @@ impl Made {
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
+                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"
+            ),
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(
                 "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
                 allocation.name(),

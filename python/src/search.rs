@@ -19,6 +19,7 @@ pub(crate) struct Steering<'a, 'py> {
     pub(crate) filter: Option<&'a Bound<'py, PyAny>>,
     pub(crate) threads: Option<&'a Bound<'py, PyAny>>,
     pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) ef: Option<&'a Bound<'py, PyAny>>,
     pub(crate) n_probe: Option<&'a Bound<'py, PyAny>>,
     pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
     pub(crate) exact_scan: Option<bool>,
@@ -34,6 +35,7 @@ impl Index {
         given: Steering<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
+        let ef = given.ef.map(|ef| at_least("ef", 1, ef)).transpose()?;
         let n_probe = given.n_probe.map(|n_probe| at_least("n_probe", 1, n_probe)).transpose()?;
         let rerank = given.rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
         let recall = given.recall.map(|recall| real("recall", recall)).transpose()?;
@@ -48,7 +50,7 @@ impl Index {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
                     let exact_scan = given.exact_scan;
-                    let options = SearchOptions { k, filter, n_probe, rerank, exact_scan, recall };
+                    let options = SearchOptions { k, filter, ef, n_probe, rerank, exact_scan, recall };
                     index.search(&rows, &options, &call.control)
                 })
             };

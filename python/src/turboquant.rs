@@ -193,6 +193,6 @@ impl TurboQuant {
 fn constructed(slf: &Bound<'_, TurboQuant>) -> Parameters {
     match slf.as_super().get().made() {
         Made::TurboQuant(parameters) => parameters,
-        Made::Flat | Made::Lorann(_) | Made::Lvq { .. } => DEFAULTS, // no TurboQuant object is made so
+        _ => DEFAULTS, // no TurboQuant object is made so
     }
 }

@@ -13,6 +13,7 @@ from counterpoint.bench.adapter import (
     Spec,
     UnsuitedError,
     Vectors,
+    beam_widths,
     lists_near_sqrt,
     probes_and_candidates,
 )
@@ -82,6 +83,14 @@ class Lorann(Counterpoint):
         return probes_and_candidates("n_probe", clusters, "rerank", n, k)
 
 
+class SymphonyQG(Counterpoint):
+    """A graph: `ef` is swept."""
+
+    def sweep(self, n: int, k: int) -> list[Knobs]:
+        """Return the beam widths that the other graphs, too, are swept over."""
+        return [knobs for knobs in beam_widths(k) if knobs["ef"] <= n] or [{"ef": n}]
+
+
 _PLAIN = f"{__name__}:Counterpoint"
 _RERANKED = f"{__name__}:Reranked"
 
@@ -108,6 +117,14 @@ def _lorann(name: str, reference: str, **settings: Any) -> Spec:
     )
 
 
+def _symphony_qg(name: str, reference: str, **settings: Any) -> Spec:
+    return Spec(
+        *(name, "SymphonyQG", f"{__name__}:SymphonyQG", {"method": "SymphonyQG", **settings}),
+        ours=True,
+        reference=reference,
+    )
+
+
 METHODS: tuple[Spec, ...] = (
     Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
     _lvq("lvq8", 8, "none", "faiss-sq8"),
@@ -127,4 +144,6 @@ METHODS: tuple[Spec, ...] = (
     _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),
     _lorann("lorann-int8", "lorann-1x-b4-r64", keep="int8"),
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
+    _symphony_qg("symphony-qg", "rabitqlib-qg32"),
+    _symphony_qg("symphony-qg-64", "rabitqlib-qg64", degree=64),
 )
