@@ -19,9 +19,9 @@ use crate::simd::Simd;
 /// Searches that one thread has under way.
 pub const LANES: usize = 4;
 
-/// What one search knows.
+/// The memory of one search; one that is used again allocates nothing.
 #[derive(Clone, Debug, Default)]
-struct Walk {
+pub struct Walk {
     pool: Pool,
     visited: Visited,
     found: Vec<Hit>,
@@ -88,18 +88,16 @@ pub trait Task<E: Expander> {
     fn popped(&mut self, number: usize, hit: Hit);
 }
 
-/// Searches for one query, of number `number`, with `ef` candidates (at least 1).
+/// Searches with `ef` candidates (at least 1); `popped` sees each vertex that is expanded, with its own distance.
 #[inline(always)]
-fn search<S: Simd, E: Expander, T: Task<E>>(
+pub fn search<S: Simd, E: Expander>(
     simd: S,
     graph: &E,
-    number: usize,
+    query: &E::Query,
     ef: usize,
-    lane: &mut Lane<E::Query>,
-    task: &mut T,
-) -> Result<(), T::Error> {
-    let Lane { walk, query, .. } = lane;
-    task.prepare(simd, number, query)?;
+    walk: &mut Walk,
+    mut popped: impl FnMut(Hit),
+) {
     walk.begin(simd, graph, query, ef);
     let mut asked = None;
     while let Some(hit) = walk.pop::<E>() {
@@ -110,9 +108,8 @@ fn search<S: Simd, E: Expander, T: Task<E>>(
         if let Some(next) = asked {
             graph.prefetch(next);
         }
-        task.popped(number, walk.expand(simd, graph, query, hit));
+        popped(walk.expand(simd, graph, query, hit));
     }
-    Ok(())
 }
 
 /// The memory of one of the searches that a thread has under way, and its query: one that is used again allocates nothing
@@ -140,8 +137,10 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
     task: &mut T,
 ) -> Result<(), T::Error> {
     if count == 1 {
-        let [lane, ..] = lanes;
-        return search(simd, graph, 0, ef, lane, task);
+        let [Lane { walk, query, .. }, ..] = lanes;
+        task.prepare(simd, 0, query)?;
+        search(simd, graph, query, ef, walk, |hit| task.popped(0, hit));
+        return Ok(());
     }
     lanes.iter_mut().for_each(|lane| lane.at = None);
     let mut waiting = 0..count;

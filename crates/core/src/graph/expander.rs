@@ -16,7 +16,7 @@ pub enum Mark {
 }
 
 /// A graph whose vertices, all below [`super::MAX_VERTICES`], can be scored against a query.
-pub trait Expander {
+pub trait Expander: Sync {
     /// A query, ready to be scored.
     type Query;
 
