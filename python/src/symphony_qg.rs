@@ -88,9 +88,10 @@ impl SymphonyQg {
     ///     As for `Index.search`.
     /// ef : int, optional
     ///     How many candidates the search keeps in view, at least 1; fewer than k are k. The more, the more it finds and the
-    ///     longer it takes. By default 10 k, at least 100.
+    ///     longer it takes. By default 2 k, at least 100.
     /// rerank : int, optional
-    ///     0 for distances as they were estimated; anything else, and the default, for exact ones, which cost nothing.
+    ///     0 for distances as they were first estimated. By default they are exact: the search scores every vector it stops
+    ///     at.
     ///
     /// Returns
     /// -------
@@ -100,7 +101,7 @@ impl SymphonyQg {
     /// Raises
     /// ------
     /// ValueError, TypeError
-    ///     As for `Index.search`; also ef < 1.
+    ///     As for `Index.search`; also ef < 1 and rerank > 0.
     #[pyo3(
         signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None, ef=None, rerank=None),
         text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None, ef=None, rerank=None)"

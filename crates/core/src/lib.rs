@@ -27,6 +27,7 @@ pub mod cluster;
 pub mod eval;
 pub mod file;
 pub mod flat;
+pub mod graph;
 pub mod ids;
 pub mod index;
 pub mod knobs;

@@ -1,0 +1,176 @@
+//! Beam search: from the nearest known vertex that was not left yet to its neighbours, while there is one among the `ef`
+//! nearest known.
+//!
+//! With b the bound, the distance of the pool's last of `ef` candidates (∞ while there are fewer):
+//!
+//! > pop the nearest vertex that was not popped; offer its neighbours that are nearer than b; until all were popped.
+//!
+//! What is done with the popped vertices and their distances is the caller's: a search keeps the nearest ([`Nearest`],
+//! perhaps of those that a filter allows), a build keeps them all.
+//!
+//! **Memory.** A hop reads a few KB from anywhere. One search asks for the row that is next in line before it reads the
+//! one in hand, which is right unless a nearer one turns up there. Where there are more queries, [`search_all`] goes on
+//! with [`LANES`] searches by turns, each of which pops and asks for a row a whole round before it reads it.
+
+use super::{Expander, Mark, Pool, Visited};
+use crate::select::Hit;
+use crate::simd::Simd;
+
+/// Searches that one thread has under way.
+pub const LANES: usize = 4;
+
+/// The memory of one search; one that is used again allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Walk {
+    pool: Pool,
+    visited: Visited,
+    found: Vec<Hit>,
+}
+
+impl Walk {
+    /// Begins a search at the entry points.
+    #[inline(always)]
+    fn begin<S: Simd, E: Expander>(&mut self, simd: S, graph: &E, query: &E::Query, ef: usize) {
+        self.pool.begin(ef.max(1));
+        self.visited.begin();
+        self.found.clear();
+        graph.enter(simd, query, &mut self.visited, &mut self.found);
+        self.offer::<E>();
+    }
+
+    /// Moves what was found into the pool.
+    #[inline(always)]
+    fn offer<E: Expander>(&mut self) {
+        for &hit in &self.found {
+            // Not `>=`: what is no number is no neighbour.
+            if hit.distance < self.pool.bound()
+                && (E::MARK == Mark::OnPush || !self.visited.contains(hit.row))
+            {
+                self.pool.push(hit);
+            }
+        }
+        self.found.clear();
+    }
+
+    /// The next vertex to expand.
+    #[inline(always)]
+    fn pop<E: Expander>(&mut self) -> Option<Hit> {
+        loop {
+            let hit = self.pool.pop()?;
+            if E::MARK == Mark::OnPush || self.visited.insert(hit.row) {
+                return Some(hit);
+            }
+        }
+    }
+
+    /// Expands a popped vertex; gives it with its own distance.
+    #[inline(always)]
+    fn expand<S: Simd, E: Expander>(&mut self, simd: S, graph: &E, query: &E::Query, from: Hit) -> Hit {
+        let bound = self.pool.bound();
+        let distance = graph.expand(simd, query, from, bound, &mut self.visited, &mut self.found);
+        self.offer::<E>();
+        Hit { distance, row: from.row }
+    }
+}
+
+impl<Q> Lane<Q> {
+    /// The query, of no meaning between searches.
+    pub fn query_mut(&mut self) -> &mut Q {
+        &mut self.query
+    }
+}
+
+/// What a caller does with searches. Mark the methods `#[inline(always)]`: only then are they compiled for the level.
+pub trait Task<E: Expander> {
+    /// Why a query cannot be searched.
+    type Error;
+
+    /// Makes the query of a number in the place of an older one.
+    ///
+    /// # Errors
+    /// The search of all queries ends.
+    fn prepare<S: Simd>(&mut self, simd: S, number: usize, query: &mut E::Query) -> Result<(), Self::Error>;
+
+    /// Sees each vertex that the search of a query expands, with its own distance.
+    fn popped(&mut self, number: usize, hit: Hit);
+}
+
+/// Searches with `ef` candidates (at least 1); `popped` sees each vertex that is expanded, with its own distance.
+#[inline(always)]
+pub fn search<S: Simd, E: Expander>(
+    simd: S,
+    graph: &E,
+    query: &E::Query,
+    ef: usize,
+    walk: &mut Walk,
+    mut popped: impl FnMut(Hit),
+) {
+    walk.begin(simd, graph, query, ef);
+    let mut asked = None;
+    while let Some(hit) = walk.pop::<E>() {
+        if asked != Some(hit.row) {
+            graph.prefetch(hit.row);
+        }
+        asked = walk.pool.peek().map(|next| next.row);
+        if let Some(next) = asked {
+            graph.prefetch(next);
+        }
+        popped(walk.expand(simd, graph, query, hit));
+    }
+}
+
+/// The memory of one of the searches that a thread has under way, and its query: one that is used again allocates nothing
+/// but what the query does.
+#[derive(Clone, Debug, Default)]
+pub struct Lane<Q> {
+    walk: Walk,
+    query: Q,
+    /// The number of the query, and the vertex that was popped and asked for.
+    at: Option<(usize, Hit)>,
+}
+
+/// Searches for each of `count` queries with `ef` candidates (at least 1), [`LANES`] of them at a time. What is popped for
+/// one query, and in which order, does not depend on the others.
+///
+/// # Errors
+/// The first of [`Task::prepare`].
+#[inline(always)]
+pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
+    simd: S,
+    graph: &E,
+    count: usize,
+    ef: usize,
+    lanes: &mut [Lane<E::Query>; LANES],
+    task: &mut T,
+) -> Result<(), T::Error> {
+    if count == 1 {
+        let [Lane { walk, query, .. }, ..] = lanes;
+        task.prepare(simd, 0, query)?;
+        search(simd, graph, query, ef, walk, |hit| task.popped(0, hit));
+        return Ok(());
+    }
+    lanes.iter_mut().for_each(|lane| lane.at = None);
+    let mut waiting = 0..count;
+    let mut busy = true;
+    while busy {
+        busy = false;
+        for Lane { walk, query, at } in lanes.iter_mut() {
+            if let Some((number, from)) = *at {
+                task.popped(number, walk.expand(simd, graph, query, from));
+                *at = walk.pop::<E>().map(|hit| (number, hit));
+            }
+            while at.is_none()
+                && let Some(number) = waiting.next()
+            {
+                task.prepare(simd, number, query)?;
+                walk.begin(simd, graph, query, ef);
+                *at = walk.pop::<E>().map(|hit| (number, hit));
+            }
+            if let Some((_, hit)) = at {
+                graph.prefetch(hit.row);
+                busy = true;
+            }
+        }
+    }
+    Ok(())
+}

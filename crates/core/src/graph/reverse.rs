@@ -1,0 +1,83 @@
+//! Drafts of a graph, and their edges turned round.
+
+use crate::select::Hit;
+use crate::threads::{Cancelled, Control};
+
+/// Vertices between two looks at whether to stop.
+const PART: usize = 1 << 14;
+
+/// Edges with their squared distances: `width` places a vertex, 8 bytes each.
+pub(super) struct Draft {
+    pub(super) width: usize,
+    pub(super) hits: Vec<Hit>,
+    pub(super) counts: Vec<u32>,
+    /// How many of them, from the first, the pruning rule itself kept.
+    pub(super) primary: Vec<u32>,
+}
+
+impl Draft {
+    /// Without edges.
+    pub(super) fn new(vertices: usize, width: usize) -> Self {
+        let hit = Hit { distance: 0.0, row: 0 };
+        Self {
+            width,
+            hits: vec![hit; vertices * width],
+            counts: vec![0; vertices],
+            primary: vec![0; vertices],
+        }
+    }
+
+    /// The edges of a vertex.
+    #[inline(always)]
+    pub(super) fn of(&self, vertex: u32) -> &[Hit] {
+        &self.hits[vertex as usize * self.width..][..self.counts[vertex as usize] as usize]
+    }
+
+    /// Those that the rule kept.
+    #[inline(always)]
+    fn primary_of(&self, vertex: u32) -> &[Hit] {
+        &self.of(vertex)[..self.primary[vertex as usize] as usize]
+    }
+}
+
+/// For each vertex those whose primary edges lead to it, with the distances, in rising order.
+///
+/// Counted and placed in the order of the vertices: no locks, and nothing depends on the threads.
+pub(super) struct Reverse {
+    starts: Vec<usize>,
+    hits: Vec<Hit>,
+}
+
+impl Reverse {
+    pub(super) fn new(draft: &Draft, control: &Control) -> Result<Self, Cancelled> {
+        let n = draft.counts.len();
+        let mut starts = vec![0_usize; n + 1];
+        for part in (0..n).step_by(PART) {
+            control.check()?;
+            for vertex in part..n.min(part + PART) {
+                draft.primary_of(vertex as u32).iter().for_each(|hit| starts[hit.row as usize + 1] += 1);
+            }
+        }
+        for vertex in 0..n {
+            starts[vertex + 1] += starts[vertex];
+        }
+        let mut ends = starts.clone();
+        let mut hits = vec![Hit { distance: 0.0, row: 0 }; starts[n]];
+        for part in (0..n).step_by(PART) {
+            control.check()?;
+            for vertex in part..n.min(part + PART) {
+                for hit in draft.primary_of(vertex as u32) {
+                    let end = &mut ends[hit.row as usize];
+                    hits[*end] = Hit { distance: hit.distance, row: vertex as u32 };
+                    *end += 1;
+                }
+            }
+        }
+        Ok(Self { starts, hits })
+    }
+
+    #[inline(always)]
+    pub(super) fn of(&self, vertex: u32) -> &[Hit] {
+        &self.hits[self.starts[vertex as usize]..self.starts[vertex as usize + 1]]
+    }
+}
