@@ -24,9 +24,9 @@ use super::beam::{Walk, search};
 use super::connect::connect;
 use super::entries::entries;
 use super::leaves::Near;
-use super::partition::leaves;
-use super::prune::{Pruner, Rule};
-use super::reverse::{Draft, Reverse};
+use super::partition::{Partition, divided};
+use super::prune::{Fill, Pruner, Rule};
+use super::reverse::{Draft, Order, Reverse};
 use super::{Adjacency, Expander};
 
 /// Vertices of one item of parallel work.
@@ -53,7 +53,7 @@ pub struct Build {
 
 impl Default for Build {
     fn default() -> Self {
-        Self { degree: 32, alpha: 1.0, near: 96, ef: 64, passes: 1, entries: 16, seed: 0 }
+        Self { degree: 32, alpha: 1.0, near: 96, ef: 48, passes: 1, entries: 16, seed: 0 }
     }
 }
 
@@ -106,7 +106,11 @@ impl Build {
             adjacency: Adjacency::new(rows.len(), self.degree),
             entries: entries(rows, self.entries, self.seed, control)?,
         };
-        let mut draft = self.first(rows, graph.adjacency.degree(), control)?;
+        let Partition { leaves, order } = divided(rows, self.seed, control)?;
+        let order = Order::new(order);
+        let near = Near::new(rows, &leaves, control)?;
+        drop(leaves);
+        let mut draft = self.first(rows, near, &order, graph.adjacency.degree(), control)?;
         for _ in 0..self.passes {
             take(&mut graph.adjacency, &draft);
             method.encode(&graph, control)?;
@@ -124,51 +128,69 @@ impl Build {
         rows.saturating_mul(2 * (self.passes + 1))
     }
 
-    fn rule(&self, degree: usize) -> Rule {
-        Rule { degree, alpha: self.alpha.max(1.0), supplement: true }
+    fn rule(&self, degree: usize, fill: Fill) -> Rule {
+        Rule { degree, alpha: self.alpha.max(1.0), fill }
     }
 
     /// The first graph.
-    fn first(&self, rows: &dyn RowSource, degree: usize, control: &Control) -> Result<Draft, Cancelled> {
-        let near = Near::new(rows, &leaves(rows, self.seed, control)?, control)?;
+    fn first<'a>(
+        &self,
+        rows: &dyn RowSource,
+        near: Near,
+        order: &'a Order,
+        degree: usize,
+        control: &Control,
+    ) -> Result<Draft<'a>, Cancelled> {
         let most = self.near.max(degree);
-        let draft = prune(rows, self.rule(degree), control, |_, vertex, workspace: &mut Workspace<()>| {
+        let gather = |_, vertex, workspace: &mut Workspace<()>| {
             let Workspace { candidates, keys, .. } = workspace;
             near.of(vertex, keys, candidates);
             candidates.truncate(most);
-        })?;
+        };
+        let draft = prune(rows, order, self.rule(degree, Fill::Widest), control, gather)?;
         drop(near);
         self.turned(rows, &draft, control)
     }
 
     /// Each vertex has the edges of those it leads to by the rule as candidates as well.
-    fn turned(&self, rows: &dyn RowSource, draft: &Draft, control: &Control) -> Result<Draft, Cancelled> {
+    fn turned<'a>(
+        &self,
+        rows: &dyn RowSource,
+        draft: &Draft<'a>,
+        control: &Control,
+    ) -> Result<Draft<'a>, Cancelled> {
         let reverse = Reverse::new(draft, control)?;
         let most = 4 * draft.width;
-        prune(rows, self.rule(draft.width), control, |_, vertex, workspace: &mut Workspace<()>| {
-            let candidates = &mut workspace.candidates;
-            candidates.extend_from_slice(draft.of(vertex));
-            candidates.extend_from_slice(reverse.of(vertex));
-            once(candidates, most);
-        })
+        prune(
+            rows,
+            draft.order,
+            self.rule(draft.width, Fill::Supplement),
+            control,
+            |_, vertex, workspace: &mut Workspace<()>| {
+                let candidates = &mut workspace.candidates;
+                candidates.extend_from_slice(draft.of(vertex));
+                candidates.extend_from_slice(reverse.of(vertex));
+                once(candidates, most);
+            },
+        )
     }
 
     /// The graph after one pass of searches.
-    fn refined<M: Method>(
+    fn refined<'a, M: Method>(
         &self,
         rows: &dyn RowSource,
-        draft: &Draft,
+        draft: &Draft<'a>,
         method: &M,
         control: &Control,
-    ) -> Result<Draft, Cancelled> {
+    ) -> Result<Draft<'a>, Cancelled> {
         let refine = Refine { method, expander: method.expander(), rows, draft, ef: self.ef };
-        let refined = prune(rows, self.rule(draft.width), control, &refine)?;
+        let refined = prune(rows, draft.order, self.rule(draft.width, Fill::Widest), control, &refine)?;
         self.turned(rows, &refined, control)
     }
 }
 
 /// Writes a draft's edges to the graph.
-fn take(adjacency: &mut Adjacency, draft: &Draft) {
+fn take(adjacency: &mut Adjacency, draft: &Draft<'_>) {
     for vertex in 0..adjacency.len() as u32 {
         adjacency.replace(vertex, draft.of(vertex).iter().map(|hit| hit.row));
     }
@@ -212,7 +234,7 @@ struct Refine<'a, M: Method + 'a> {
     method: &'a M,
     expander: M::Expander<'a>,
     rows: &'a dyn RowSource,
-    draft: &'a Draft,
+    draft: &'a Draft<'a>,
     ef: usize,
 }
 
@@ -238,13 +260,14 @@ impl<'a, M: Method + 'a> Gather for &Refine<'a, M> {
 }
 
 /// Prunes what is gathered for each vertex.
-fn prune<G: Gather>(
+fn prune<'a, G: Gather>(
     rows: &dyn RowSource,
+    order: &'a Order,
     rule: Rule,
     control: &Control,
     gather: G,
-) -> Result<Draft, Cancelled> {
-    let mut draft = Draft::new(rows.len(), rule.degree);
+) -> Result<Draft<'a>, Cancelled> {
+    let mut draft = Draft::new(order, rule.degree);
     let spare = Mutex::new(Vec::new());
     let hits = draft.hits.chunks_mut(PART * rule.degree);
     let parts = hits.zip(draft.counts.chunks_mut(PART)).zip(draft.primary.chunks_mut(PART));
@@ -258,10 +281,11 @@ fn prune<G: Gather>(
             walk: Walk::default(),
             query: G::Query::default(),
         });
-        let first = (part * PART) as u32;
+        let vertices = &order.vertices[part * PART..];
         control.advance(counts.len());
+        let workspace_of = &mut workspace;
         let part =
-            Part { rows, rule, gather: &gather, first, hits, counts, primary, workspace: &mut workspace };
+            Part { rows, rule, gather: &gather, vertices, hits, counts, primary, workspace: workspace_of };
         run(control.level(), part);
         spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         Ok::<_, Cancelled>(())
@@ -274,7 +298,7 @@ struct Part<'a, G: Gather> {
     rows: &'a dyn RowSource,
     rule: Rule,
     gather: &'a G,
-    first: u32,
+    vertices: &'a [u32],
     hits: &'a mut [Hit],
     counts: &'a mut [u32],
     primary: &'a mut [u32],
@@ -286,9 +310,9 @@ impl<G: Gather> Work for Part<'_, G> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { rows, rule, gather, first, hits, counts, primary, workspace } = self;
+        let Self { rows, rule, gather, vertices, hits, counts, primary, workspace } = self;
         let out = hits.chunks_exact_mut(rule.degree).zip(counts).zip(primary);
-        for (vertex, ((hits, count), primary)) in (first..).zip(out) {
+        for (&vertex, ((hits, count), primary)) in vertices.iter().zip(out) {
             workspace.candidates.clear();
             gather.gather(simd, vertex, workspace);
             let Workspace { pruner, candidates, kept, .. } = &mut *workspace;
