@@ -9,8 +9,8 @@
 //! perhaps of those that a filter allows), a build keeps them all.
 //!
 //! **Memory.** A hop reads a few KB from anywhere. One search asks for the row that is next in line before it reads the
-//! one in hand, which is right unless a nearer one turns up there. [`search_all`] goes on with [`LANES`] searches by
-//! turns, each of which pops and asks for a row a whole round before it reads it.
+//! one in hand, which is right unless a nearer one turns up there. Where there are more queries, [`search_all`] goes on
+//! with [`LANES`] searches by turns, each of which pops and asks for a row a whole round before it reads it.
 
 use super::{Expander, Mark, Pool, Visited};
 use crate::select::Hit;
@@ -32,7 +32,7 @@ impl Walk {
     #[inline(always)]
     fn begin<S: Simd, E: Expander>(&mut self, simd: S, graph: &E, query: &E::Query, ef: usize) {
         self.pool.begin(ef.max(1));
-        self.visited.begin(graph.vertices());
+        self.visited.begin();
         self.found.clear();
         graph.enter(simd, query, &mut self.visited, &mut self.found);
         self.offer::<E>();
@@ -73,6 +73,21 @@ impl Walk {
     }
 }
 
+/// What a caller does with searches. Mark the methods `#[inline(always)]`: only then are they compiled for the level.
+pub trait Task<E: Expander> {
+    /// Why a query cannot be searched.
+    type Error;
+
+    /// Makes the query of a number in the place of an older one.
+    ///
+    /// # Errors
+    /// The search of all queries ends.
+    fn prepare<S: Simd>(&mut self, simd: S, number: usize, query: &mut E::Query) -> Result<(), Self::Error>;
+
+    /// Sees each vertex that the search of a query expands, with its own distance.
+    fn popped(&mut self, number: usize, hit: Hit);
+}
+
 /// Searches with `ef` candidates (at least 1); `popped` sees each vertex that is expanded, with its own distance.
 #[inline(always)]
 pub fn search<S: Simd, E: Expander>(
@@ -84,54 +99,71 @@ pub fn search<S: Simd, E: Expander>(
     mut popped: impl FnMut(Hit),
 ) {
     walk.begin(simd, graph, query, ef);
+    let mut asked = None;
     while let Some(hit) = walk.pop::<E>() {
-        if let Some(next) = walk.pool.peek() {
-            graph.prefetch(next.row);
+        if asked != Some(hit.row) {
+            graph.prefetch(hit.row);
+        }
+        asked = walk.pool.peek().map(|next| next.row);
+        if let Some(next) = asked {
+            graph.prefetch(next);
         }
         popped(walk.expand(simd, graph, query, hit));
     }
 }
 
-/// As [`search`] for each of `queries`, some of them at a time; `popped` sees the query's number as well. What it sees of
-/// one query, and in which order, is what [`search`] would give.
+/// The memory of one of the searches that a thread has under way, and its query: one that is used again allocates nothing
+/// but what the query does.
+#[derive(Clone, Debug, Default)]
+pub struct Lane<Q> {
+    walk: Walk,
+    query: Q,
+    /// The number of the query, and the vertex that was popped and asked for.
+    at: Option<(usize, Hit)>,
+}
+
+/// Searches for each of `count` queries with `ef` candidates (at least 1), [`LANES`] of them at a time. What is popped for
+/// one query, and in which order, does not depend on the others.
+///
+/// # Errors
+/// The first of [`Task::prepare`].
 #[inline(always)]
-pub fn search_all<S: Simd, E: Expander>(
+pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
     simd: S,
     graph: &E,
-    queries: &[E::Query],
+    count: usize,
     ef: usize,
-    walks: &mut [Walk; LANES],
-    mut popped: impl FnMut(usize, Hit),
-) {
-    if let [query] = queries {
-        let [walk, ..] = walks;
-        return search(simd, graph, query, ef, walk, |hit| popped(0, hit));
+    lanes: &mut [Lane<E::Query>; LANES],
+    task: &mut T,
+) -> Result<(), T::Error> {
+    if count == 1 {
+        let [Lane { walk, query, .. }, ..] = lanes;
+        task.prepare(simd, 0, query)?;
+        search(simd, graph, query, ef, walk, |hit| task.popped(0, hit));
+        return Ok(());
     }
-    // The query of each lane, and the vertex it has popped and asked for.
-    let mut lanes: [Option<(usize, Hit)>; LANES] = [None; LANES];
-    let mut waiting = queries.iter().enumerate();
+    lanes.iter_mut().for_each(|lane| lane.at = None);
+    let mut waiting = 0..count;
     let mut busy = true;
     while busy {
         busy = false;
-        for (lane, walk) in lanes.iter_mut().zip(walks.iter_mut()) {
-            let mut at = match *lane {
-                Some((query, from)) => {
-                    popped(query, walk.expand(simd, graph, &queries[query], from));
-                    walk.pop::<E>().map(|hit| (query, hit))
-                }
-                None => None,
-            };
+        for Lane { walk, query, at } in lanes.iter_mut() {
+            if let Some((number, from)) = *at {
+                task.popped(number, walk.expand(simd, graph, query, from));
+                *at = walk.pop::<E>().map(|hit| (number, hit));
+            }
             while at.is_none()
-                && let Some((number, query)) = waiting.next()
+                && let Some(number) = waiting.next()
             {
+                task.prepare(simd, number, query)?;
                 walk.begin(simd, graph, query, ef);
-                at = walk.pop::<E>().map(|hit| (number, hit));
+                *at = walk.pop::<E>().map(|hit| (number, hit));
             }
             if let Some((_, hit)) = at {
                 graph.prefetch(hit.row);
                 busy = true;
             }
-            *lane = at;
         }
     }
+    Ok(())
 }

@@ -15,16 +15,13 @@ pub enum Mark {
     OnPush,
 }
 
-/// A graph whose vertices can be scored against a query.
+/// A graph whose vertices, all below [`super::MAX_VERTICES`], can be scored against a query.
 pub trait Expander: Sync {
     /// A query, ready to be scored.
-    type Query: Sync;
+    type Query;
 
     /// When vertices are marked.
     const MARK: Mark;
-
-    /// Number of vertices, at most [`super::MAX_VERTICES`]; all vertices named are below it.
-    fn vertices(&self) -> usize;
 
     /// Adds the entry points to `found`, each with its distance, or an estimate. Under [`Mark::OnPush`] each is inserted
     /// into `visited`.

@@ -8,6 +8,9 @@ use crate::select::Hit;
 /// The most vertices of a graph: one bit of a vertex's number is the pool's.
 pub const MAX_VERTICES: usize = 1 << 31;
 
+/// Entries counted at once.
+const STEP: usize = 16;
+
 /// The entry of a vertex that has not been popped.
 #[inline(always)]
 fn entry(hit: Hit) -> u64 {
@@ -24,6 +27,21 @@ fn hit(entry: u64) -> Hit {
     Hit { distance: f32::from_bits(rising ^ turned), row: (entry as u32) >> 1 }
 }
 
+/// How many of the sorted `entries` are below `new`: by counting, which nothing has to wait for, first in steps.
+#[inline(always)]
+fn below(entries: &[u64], new: u64) -> usize {
+    let (chunks, rest) = entries.as_chunks::<STEP>();
+    let mut whole = 0;
+    for chunk in chunks {
+        whole += usize::from(chunk[STEP - 1] < new);
+    }
+    let mut place = whole * STEP;
+    for &entry in chunks.get(whole).map_or(rest, |chunk| chunk.as_slice()) {
+        place += usize::from(entry < new);
+    }
+    place
+}
+
 /// Puts `new` into its place among the sorted `entries`, the last of which falls out where there are `most`. Gives the
 /// place, or `None` if that is beyond the end, or taken by the same entry.
 #[inline(always)]
@@ -31,7 +49,7 @@ fn insert(entries: &mut Vec<u64>, most: usize, new: u64) -> Option<usize> {
     if entries.len() == most && entries.last().is_none_or(|&last| new >= last) {
         return None;
     }
-    let place = entries.partition_point(|&entry| entry < new);
+    let place = below(entries, new);
     if entries.get(place) == Some(&new) {
         return None;
     }

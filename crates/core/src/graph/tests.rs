@@ -1,6 +1,8 @@
 //! Beam search on small graphs: each vertex joined to its nearest in every direction, found by comparing all pairs.
 
-use super::beam::{LANES, Walk, search, search_all};
+use std::convert::Infallible;
+
+use super::beam::{LANES, Lane, Task, search_all};
 use super::*;
 use crate::select::Hit;
 use crate::simd::{Level, Simd, Work, run};
@@ -46,10 +48,6 @@ impl<const ON_PUSH: bool> Expander for Exact<ON_PUSH> {
     type Query = Vec<f32>;
     const MARK: Mark = if ON_PUSH { Mark::OnPush } else { Mark::OnPop };
 
-    fn vertices(&self) -> usize {
-        self.rows.len()
-    }
-
     fn enter<S: Simd>(&self, simd: S, query: &Vec<f32>, visited: &mut Visited, found: &mut Vec<Hit>) {
         for &row in &self.entries {
             if !ON_PUSH || visited.insert(row) {
@@ -82,8 +80,23 @@ impl<const ON_PUSH: bool> Expander for Exact<ON_PUSH> {
     }
 }
 
-/// What each query pops, in order: one at a time, or by turns.
+/// What each query pops, in order: one call for each, or one for all.
 struct Popped<'a, const ON_PUSH: bool>(&'a Exact<ON_PUSH>, &'a [Vec<f32>], usize, bool);
+
+struct Collect<'a>(&'a [Vec<f32>], &'a mut [Vec<Hit>]);
+
+impl<const ON_PUSH: bool> Task<Exact<ON_PUSH>> for Collect<'_> {
+    type Error = Infallible;
+
+    fn prepare<S: Simd>(&mut self, _: S, number: usize, query: &mut Vec<f32>) -> Result<(), Infallible> {
+        query.clone_from(&self.0[number]);
+        Ok(())
+    }
+
+    fn popped(&mut self, number: usize, hit: Hit) {
+        self.1[number].push(hit);
+    }
+}
 
 impl<const ON_PUSH: bool> Work for Popped<'_, ON_PUSH> {
     type Output = Vec<Vec<Hit>>;
@@ -92,14 +105,11 @@ impl<const ON_PUSH: bool> Work for Popped<'_, ON_PUSH> {
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let Self(graph, queries, ef, by_turns) = self;
         let mut popped = vec![Vec::new(); queries.len()];
-        if by_turns {
-            let mut walks: [Walk; LANES] = Default::default();
-            search_all(simd, graph, queries, ef, &mut walks, |query, hit| popped[query].push(hit));
-        } else {
-            let mut walk = Walk::default();
-            for (query, popped) in queries.iter().zip(&mut popped) {
-                search(simd, graph, query, ef, &mut walk, |hit| popped.push(hit));
-            }
+        let mut lanes: [Lane<Vec<f32>>; LANES] = Default::default();
+        let at_once = if by_turns { queries.len() } else { 1 };
+        for (queries, popped) in queries.chunks(at_once).zip(popped.chunks_mut(at_once)) {
+            let task = &mut Collect(queries, popped);
+            let Ok(()) = search_all(simd, graph, queries.len(), ef, &mut lanes, task);
         }
         popped
     }

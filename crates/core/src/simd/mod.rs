@@ -10,6 +10,7 @@
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
+//! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
 //! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
 //! | [`product`] | products of a matrix: vectors × 64 outputs | bit-exact |
@@ -26,6 +27,7 @@ pub mod fastscan;
 pub mod hadamard;
 pub mod int8;
 mod level;
+pub mod nibbles;
 pub mod planes;
 pub mod product;
 
@@ -36,7 +38,7 @@ pub const GROUP: usize = 64;
 /// Queries of one tile: what a block kernel scores against a group at once.
 pub const TILE: usize = 6;
 
-/// Asks for the cache lines of `bytes`, to be read soon. Nothing happens where there is no such instruction.
+/// Asks for the cache lines of `bytes`, to be read at once. Nothing happens where there is no such instruction.
 #[inline(always)]
 pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
@@ -44,6 +46,21 @@ pub fn prefetch(bytes: &[u8]) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing and never faults.
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
+/// As [`prefetch`], but no nearer than the second cache, which has more lines on their way at once: for some KB that are
+/// read a little later.
+#[inline(always)]
+pub fn prefetch_far(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        // SAFETY: as above.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.as_ptr().cast());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -205,6 +222,27 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         terms: &fastscan::QueryTerms,
         values: &mut [[f32; GROUP]; TILE],
     ) -> [u64; TILE];
+
+    /// Rows of `block` whose estimate is below `terms.bound`: bit r is set iff `values[r] < bound`, where `values[r]` =
+    /// `unit * (scale[r] * (alpha * A + beta) + offset[r]) + base` in fused multiply-adds and `A` is the agreement of row
+    /// and query. All 32 values are written.
+    ///
+    /// # Panics
+    /// If rows and query differ in their number of bits.
+    fn nibbles_below(
+        self,
+        block: &[u8],
+        rows: nibbles::RowTerms<'_>,
+        query: &nibbles::Query,
+        terms: nibbles::Terms,
+        values: &mut [f32; nibbles::BLOCK],
+    ) -> u32;
+
+    /// What leads from one row to another; `bits` are the signs, set where the difference is above 0.
+    ///
+    /// # Panics
+    /// If the rows differ in length, which is no multiple of [`nibbles::STEP`], or there is not one bit for each value.
+    fn residual(self, from: &[f32], to: &[f32], bits: &mut [u8]) -> nibbles::Residual;
 
     /// Exact Σ_p 2^(L−1−p)·Σ weights\[j\] over the bits j that are 1 in plane p of a row's L `planes`, which lie one
     /// after another, plane p in `spans[p] / 8` bytes.
@@ -420,6 +458,29 @@ macro_rules! token {
                         _ => fastscan::$module::survivors::<6>(view, rows, terms, values),
                     }
                 }
+            }
+
+            #[inline(always)]
+            fn nibbles_below(
+                self,
+                block: &[u8],
+                rows: nibbles::RowTerms<'_>,
+                query: &nibbles::Query,
+                terms: nibbles::Terms,
+                values: &mut [f32; nibbles::BLOCK],
+            ) -> u32 {
+                let view = nibbles::View::checked(block, rows, query);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { nibbles::$module::below(view, terms, values) }
+            }
+
+            #[inline(always)]
+            fn residual(self, from: &[f32], to: &[f32], bits: &mut [u8]) -> nibbles::Residual {
+                let view = nibbles::ResidualView::checked(from, to, bits);
+                // SAFETY: `self` proves the features; the lengths by the checks in `ResidualView::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { nibbles::$module::residual(view) }
             }
 
             #[inline(always)]
