@@ -48,7 +48,7 @@ impl Index {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
                     let exact_scan = given.exact_scan;
-                    let options = SearchOptions { k, filter, n_probe, rerank, exact_scan, recall };
+                    let options = SearchOptions { k, filter, n_probe, ef: None, rerank, exact_scan, recall };
                     index.search(&rows, &options, &call.control)
                 })
             };

@@ -53,6 +53,8 @@ pub struct SearchOptions<'a> {
     pub filter: Filter<'a>,
     /// How many lists are searched; `None` for the method's default.
     pub n_probe: Option<usize>,
+    /// How many candidates a search through a graph keeps, at least k; `None` for the method's default.
+    pub ef: Option<usize>,
     /// How many candidates, at most, are scored exactly on kept vectors; 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
@@ -64,7 +66,15 @@ pub struct SearchOptions<'a> {
 impl SearchOptions<'_> {
     /// `k` neighbours, everything else by default.
     pub fn new(k: usize) -> Self {
-        Self { k, filter: Filter::None, n_probe: None, rerank: None, exact_scan: None, recall: None }
+        Self {
+            k,
+            filter: Filter::None,
+            n_probe: None,
+            ef: None,
+            rerank: None,
+            exact_scan: None,
+            recall: None,
+        }
     }
 }
 

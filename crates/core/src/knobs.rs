@@ -12,6 +12,8 @@ use crate::vectors::Keep;
 pub enum Name {
     /// [`SearchOptions::n_probe`].
     NProbe,
+    /// [`SearchOptions::ef`].
+    Ef,
     /// [`SearchOptions::rerank`].
     Rerank,
 }
@@ -21,6 +23,7 @@ impl Name {
     pub fn as_str(self) -> &'static str {
         match self {
             Name::NProbe => "n_probe",
+            Name::Ef => "ef",
             Name::Rerank => "rerank",
         }
     }
@@ -29,6 +32,7 @@ impl Name {
     pub fn of<'o>(self, options: &'o mut SearchOptions<'_>) -> &'o mut Option<usize> {
         match self {
             Name::NProbe => &mut options.n_probe,
+            Name::Ef => &mut options.ef,
             Name::Rerank => &mut options.rerank,
         }
     }
@@ -48,6 +52,12 @@ impl Knob {
     pub fn n_probe(lists: usize) -> Self {
         let ladder = Ladder { unit: Unit::One, least: 1, most: lists.max(1), none: false };
         Self { name: Name::NProbe, ladder: Some(ladder) }
+    }
+
+    /// `ef`: from one to 50 candidates for each neighbour wanted.
+    pub fn ef() -> Self {
+        let ladder = Ladder { unit: Unit::Neighbours, least: 1, most: 50, none: false };
+        Self { name: Name::Ef, ladder: Some(ladder) }
     }
 
     /// `rerank`: none, then up to `most` candidates for each neighbour wanted; no choice where no vectors are kept.

@@ -79,11 +79,31 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// [`InputError`].
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
 
-    /// Makes room for `more` rows, to be written by [`Store::copy_row`].
-    fn grow(&mut self, more: usize);
+    /// Moves the rows of `other`, encoded by this store, in: row i over row `to[i]`, or at the end, in their order.
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        if self.is_empty() && to.len() == other.len() {
+            *self = other; // there is no row that could be replaced
+            return;
+        }
+        let mut end = self.len();
+        self.grow(to.iter().filter(|to| to.is_none()).count());
+        for (from, to) in to.iter().enumerate() {
+            let to = to.map_or(end, |to| to as usize);
+            self.copy_row(to, &other, from);
+            end += usize::from(to == end);
+        }
+    }
 
-    /// Copies row `from` of `other`, encoded by this store, over row `to`.
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize);
+    /// Makes room for `more` rows, to be written by [`Store::copy_row`]. Not for stores that absorb rows themselves.
+    fn grow(&mut self, more: usize) {
+        unreachable!("absorb writes {more} rows itself")
+    }
+
+    /// Copies row `from` of `other`, encoded by this store, over row `to`. Not for stores that absorb rows themselves.
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        let _ = other;
+        unreachable!("absorb writes rows {to} and {from} itself")
+    }
 
     /// Removes a row, moving the last row into its place.
     fn swap_remove(&mut self, row: usize);
@@ -117,6 +137,16 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
 
     /// Gives spare memory back.
     fn shrink_to_fit(&mut self);
+
+    /// Gives spare memory back, and does what the method defers.
+    ///
+    /// # Errors
+    /// [`Cancelled`]; the store is then unchanged.
+    fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
+        control.check()?;
+        self.shrink_to_fit();
+        Ok(())
+    }
 
     /// The method's own parameters, as a file holds them.
     fn params(&self) -> Map<String, Value>;
@@ -219,19 +249,6 @@ impl<S: Store> Table<S> {
         control.check()?;
         Ok(encoded)
     }
-
-    /// Moves rows `from` of `other` in at the end.
-    fn append(&mut self, other: S, from: impl ExactSizeIterator<Item = usize>) {
-        if self.store.is_empty() && from.len() == other.len() {
-            self.store = other;
-            return;
-        }
-        let first = self.store.len();
-        self.store.grow(from.len());
-        for (to, from) in from.enumerate() {
-            self.store.copy_row(first + to, &other, from);
-        }
-    }
 }
 
 impl<S: Store> AnnIndex for Table<S> {
@@ -283,7 +300,7 @@ impl<S: Store> AnnIndex for Table<S> {
         let new = self.ids.assign(rows.len(), ids)?;
         let encoded = self.encode(rows, control)?;
         let added = new.to_vec();
-        self.append(encoded, 0..rows.len());
+        self.store.absorb(encoded, &vec![None; rows.len()], control);
         self.ids.append(new);
         Ok(added)
     }
@@ -300,12 +317,7 @@ impl<S: Store> AnnIndex for Table<S> {
         let added_ids: Vec<i64> = added.iter().map(|&i| ids[i]).collect();
         let new = self.ids.assign(added.len(), Some(&added_ids))?;
         let encoded = self.encode(rows, control)?;
-        for (from, to) in old.into_iter().enumerate() {
-            if let Some(to) = to {
-                self.store.copy_row(to as usize, &encoded, from);
-            }
-        }
-        self.append(encoded, added.into_iter());
+        self.store.absorb(encoded, &old, control);
         self.ids.append(new);
         Ok(())
     }
@@ -337,11 +349,13 @@ impl<S: Store> AnnIndex for Table<S> {
             return Err(SearchError::Knob { knob: "exact_scan", reason });
         }
         let options = &tune::resolve(self, options)?;
-        if options.n_probe.is_some()
-            && !self.capabilities().knobs.iter().any(|knob| knob.name == Name::NProbe)
-        {
-            let reason = "this method has no lists: it compares every row";
-            return Err(SearchError::Knob { knob: "n_probe", reason });
+        for (name, given, reason) in [
+            (Name::NProbe, options.n_probe, "this method has no lists to choose from"),
+            (Name::Ef, options.ef, "this method has no graph to walk through"),
+        ] {
+            if given.is_some() && !self.capabilities().knobs.iter().any(|knob| knob.name == name) {
+                return Err(SearchError::Knob { knob: name.as_str(), reason });
+            }
         }
         self.store.check_options(options)?;
         let masks = Masks::new(&options.filter, &self.ids, queries.len())?;
@@ -393,9 +407,7 @@ impl<S: Store> AnnIndex for Table<S> {
     }
 
     fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
-        control.check()?;
-        self.store.shrink_to_fit();
-        Ok(())
+        self.store.compact(control)
     }
 
     fn stats(&self) -> Map<String, Value> {

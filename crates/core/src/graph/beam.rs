@@ -73,6 +73,13 @@ impl Walk {
     }
 }
 
+impl<Q> Lane<Q> {
+    /// The query, of no meaning between searches.
+    pub fn query_mut(&mut self) -> &mut Q {
+        &mut self.query
+    }
+}
+
 /// What a caller does with searches. Mark the methods `#[inline(always)]`: only then are they compiled for the level.
 pub trait Task<E: Expander> {
     /// Why a query cannot be searched.

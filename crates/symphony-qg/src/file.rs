@@ -1,0 +1,138 @@
+//! What a file holds of the graph, and how it is checked.
+//!
+//! | tensor | holds |
+//! |---|---|
+//! | `graph` | u8, a row for each vertex ([`crate::rows`]) |
+//! | `entries`, `owners` | u32, padded with 2³² − 1 to whole cache lines |
+//! | `mean` | f32, c |
+
+use std::sync::Arc;
+
+use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::graph::MAX_VERTICES;
+use counterpoint_core::rotate::Structured;
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{MAX_DIM, MAX_MAGNITUDE, Matrix};
+use serde_json::{Map, Value, json};
+
+use crate::column::Column;
+use crate::encode::Frame;
+use crate::parameters::Parameters;
+use crate::rows::{Layout, Rows};
+use crate::store::{DEAD, Learned};
+
+/// Vertices between two looks at whether to stop.
+const PART: usize = 4096;
+/// The largest magnitude of a value in the graph's space: that of a whole vector.
+const MOST: f32 = 256.0 * MAX_MAGNITUDE;
+
+impl Learned {
+    /// What the file's parameters hold of it.
+    pub(crate) fn write(&self, params: &mut Map<String, Value>) {
+        params.insert("vertices".into(), json!(self.rows.len()));
+        params.insert("entry_points".into(), json!(self.entries.as_slice().len()));
+        params.insert("squared_length".into(), json!(self.length));
+    }
+
+    pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
+        let shape = vec![self.rows.len(), self.rows.layout.row_bytes()];
+        vec![
+            TensorView { name: "graph", dtype: Dtype::U8, shape, bytes: self.rows.data.as_bytes() },
+            self.entries.tensor("entries"),
+            self.owners.tensor("owners"),
+            self.frame.mean.tensor("mean"),
+        ]
+    }
+
+    /// Takes the graph of `rows` rows, of `dim` values in its space, out of a file. What its rows hold is for
+    /// [`Learned::check`] to see.
+    pub(crate) fn take(
+        contents: &mut Contents,
+        parameters: &Parameters,
+        dim: usize,
+        rows: usize,
+    ) -> Result<Self, FormatError> {
+        if dim > MAX_DIM {
+            return Err(FormatError::content("dim", "one less under ip", dim - 1));
+        }
+        let vertices = contents.param_usize("vertices")?;
+        if vertices < rows || vertices >= MAX_VERTICES {
+            return Err(FormatError::content("vertices", format!("{rows} to 2147483647"), vertices));
+        }
+        let entries = contents.param_usize("entry_points")?;
+        if entries > vertices || (entries == 0 && vertices > 0) {
+            return Err(FormatError::content("entry_points", format!("1 to {vertices}"), entries));
+        }
+        let length = contents.param_f64("squared_length")?;
+        if !(0.0..=f64::from(MOST) * f64::from(MOST)).contains(&length) {
+            return Err(FormatError::content("squared_length", "that of a legal vector", length));
+        }
+        let rotation = Structured::new(dim, parameters.seed);
+        let layout = Layout { dim, bits: rotation.padded(), degree: parameters.degree };
+        let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;
+        let entries = Column::take(contents, "entries", entries)?;
+        let owners = Column::take(contents, "owners", vertices)?;
+        let mean = Matrix::take(contents, "mean", 1, dim)?;
+        let mut places = vec![DEAD; rows];
+        for (vertex, &row) in (0..).zip(owners.as_slice()) {
+            if row == DEAD {
+                continue;
+            }
+            match places.get_mut(row as usize) {
+                Some(place) if *place == DEAD => *place = vertex,
+                _ => return Err(FormatError::content("owners", "each row once", row)),
+            }
+        }
+        if places.contains(&DEAD) {
+            return Err(FormatError::content("owners", "every row", "one that has no vertex"));
+        }
+        let frame = Arc::new(Frame { rotation, mean });
+        Ok(Self { frame, length, rows: Rows { layout, data }, entries, owners, places })
+    }
+
+    /// Checks entry points, and of every vertex neighbours, factors and values.
+    pub(crate) fn check(&self, control: &Control) -> Result<(), FormatError> {
+        let vertices = self.rows.len();
+        let mut last = None;
+        for &entry in self.entries.as_slice() {
+            if entry as usize >= vertices || last.is_some_and(|last| entry <= last) {
+                return Err(FormatError::content("entries", format!("rising, below {vertices}"), entry));
+            }
+            last = Some(entry);
+        }
+        self.frame.mean.check_values("mean", control)?;
+        let parts = (0..vertices).step_by(PART);
+        control.for_each(parts, |first| {
+            (first..vertices.min(first + PART)).try_for_each(|vertex| self.check_row(vertex as u32, vertices))
+        })
+    }
+
+    fn check_row(&self, vertex: u32, vertices: usize) -> Result<(), FormatError> {
+        let wrong = |expected: &str, got: String| {
+            Err(FormatError::content("graph", format!("{expected} of vertex {vertex}"), got))
+        };
+        let (vector, blocks) = self.rows.layout.parts(self.rows.row(vertex));
+        let (values, padding) = vector.split_at(self.rows.layout.dim);
+        // Without early exit, so that it runs at the speed of memory.
+        let legal = values.iter().fold(true, |legal, value| legal & (value.abs() <= MOST));
+        if !legal || padding.iter().any(|value| value.to_bits() != 0) {
+            return wrong("finite values, then zeros", "another".to_owned());
+        }
+        let mut ended = false;
+        for block in blocks {
+            for ((&id, scale), offset) in block.ids.iter().zip(block.scale).zip(block.offset) {
+                if id as usize >= vertices {
+                    return wrong("neighbours below the number of vertices", id.to_string());
+                }
+                if !(scale.is_finite() && offset.is_finite() && *scale <= 0.0) {
+                    return wrong("finite factors", format!("{scale}, {offset}"));
+                }
+                ended |= id == vertex;
+                if ended && (id != vertex || *scale != 0.0) {
+                    return wrong("nothing after the last neighbour", id.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}

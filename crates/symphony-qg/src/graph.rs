@@ -1,0 +1,97 @@
+//! The graph as a search sees it.
+
+use counterpoint_core::graph::{Expander, Mark, Visited};
+use counterpoint_core::metric::Metric;
+use counterpoint_core::scan::rows_of;
+use counterpoint_core::select::Hit;
+use counterpoint_core::simd::Simd;
+use counterpoint_core::simd::nibbles::{self, BLOCK, Terms};
+
+use crate::encode::{Frame, Scratch};
+use crate::rows::Rows;
+
+/// A query, ready.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    /// Padded as vectors are.
+    pub(crate) values: Vec<f32>,
+    rotated: Vec<f32>,
+    scratch: Scratch,
+    tables: nibbles::Query,
+}
+
+impl Query {
+    /// Makes the tables of `values`.
+    #[inline(always)]
+    pub(crate) fn prepare<S: Simd>(&mut self, simd: S, frame: &Frame) {
+        let dim = frame.mean.dim();
+        self.rotated.resize(frame.rotation.padded(), 0.0);
+        frame.apply(simd, &self.values[..dim], &mut self.scratch, &mut self.rotated);
+        self.tables.refill(&self.rotated);
+    }
+
+    /// Makes a row of the graph the query.
+    #[inline(always)]
+    pub(crate) fn recall(&mut self, vector: &[f32], rotated: &[f32]) {
+        self.values.clear();
+        self.values.extend_from_slice(vector);
+        self.tables.refill(rotated);
+    }
+}
+
+/// Rows, and where searches begin.
+pub(crate) struct Graph<'a> {
+    pub(crate) rows: &'a Rows,
+    pub(crate) entries: &'a [u32],
+    pub(crate) metric: Metric,
+    /// Whether vectors are read at all.
+    pub(crate) exact: bool,
+}
+
+impl Expander for Graph<'_> {
+    type Query = Query;
+    const MARK: Mark = Mark::OnPop;
+
+    #[inline(always)]
+    fn enter<S: Simd>(&self, simd: S, query: &Query, _: &mut Visited, found: &mut Vec<Hit>) {
+        found.extend(self.entries.iter().map(|&row| {
+            let distance = self.metric.distance(simd, &query.values, self.rows.vector(row));
+            Hit { distance, row }
+        }));
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, vertex: u32) {
+        self.rows.prefetch(vertex);
+    }
+
+    #[inline(always)]
+    fn expand<S: Simd>(
+        &self,
+        simd: S,
+        query: &Query,
+        from: Hit,
+        bound: f32,
+        _: &mut Visited,
+        found: &mut Vec<Hit>,
+    ) -> f32 {
+        let (vector, blocks) = self.rows.layout.parts(self.rows.row(from.row));
+        let own = if self.exact { self.metric.distance(simd, &query.values, vector) } else { from.distance };
+        let step = query.tables.step;
+        let terms = Terms {
+            alpha: 2.0 * step,
+            beta: -step * query.tables.total as f32,
+            unit: if self.metric == Metric::L2 { 1.0 } else { 0.5 },
+            base: own,
+            bound,
+        };
+        let mut values = [0.0; BLOCK];
+        for block in blocks {
+            let mask = simd.nibbles_below(block.codes, block.terms(), &query.tables, terms, &mut values);
+            for r in rows_of(u64::from(mask)) {
+                found.push(Hit { distance: values[r], row: block.ids[r] });
+            }
+        }
+        own
+    }
+}

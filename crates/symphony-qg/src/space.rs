@@ -1,0 +1,48 @@
+//! The space that the graph lives in: rows in which near is what has a small Euclidean distance.
+//!
+//! Under l2, and under cosine with rows of unit length, those are the rows themselves. Under ip a row x gets one value
+//! more, √(M² − ‖x‖²) with M the longest row's length (Bachrach et al.: "Speeding up the Xbox recommender system using a
+//! Euclidean transformation for inner-product spaces", RecSys 2014), and a query q gets a zero: all rows are then of
+//! length M, inner products with queries are what they were, and ‖q − x‖² = ‖q‖² + M² − 2⟨q, x⟩ orders rows as ip does.
+
+use counterpoint_core::metric::Metric;
+use counterpoint_core::table::fill;
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+
+/// Values of a row in the graph's space.
+pub(crate) fn space_dim(metric: Metric, dim: usize) -> usize {
+    dim + usize::from(metric == Metric::Ip)
+}
+
+/// ‖v‖², in f64 where no square of a legal value is lost.
+fn square(vector: &[f32]) -> f64 {
+    vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+}
+
+/// Reads, checks and prepares rows, and brings them into the graph's space; gives M² as well. `length` is an M² that
+/// is settled.
+pub(crate) fn prepared(
+    rows: &dyn RowSource,
+    metric: Metric,
+    length: Option<f64>,
+    control: &Control,
+) -> Result<(Matrix<f32>, f64), InputError> {
+    let dim = rows.dim();
+    let mut kept = Kept::zeroed(Keep::F32, rows.len(), dim);
+    fill(rows, metric, &mut kept, std::iter::repeat(()), control, |(), _, _, _| Ok(()))?;
+    let matrix = match kept {
+        Kept::F32(matrix) if metric == Metric::Ip => matrix,
+        Kept::F32(matrix) => return Ok((matrix, 0.0)),
+        Kept::None | Kept::F16(_) => unreachable!("made as f32 just above"),
+    };
+    let squares: Vec<f64> = (0..matrix.rows()).map(|row| square(matrix.row(row))).collect();
+    let length = length.unwrap_or_else(|| squares.iter().copied().fold(0.0, f64::max));
+    let mut longer = Matrix::zeroed(matrix.rows(), dim + 1);
+    for (row, square) in squares.into_iter().enumerate() {
+        let (values, last) = longer.row_mut(row).split_at_mut(dim);
+        values.copy_from_slice(matrix.row(row));
+        last.fill((length - square).max(0.0).sqrt() as f32);
+    }
+    Ok((longer, length))
+}
