@@ -10,6 +10,8 @@ mod bytes;
 mod fastscan;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/nibbles.rs"]
+mod nibbles;
 #[path = "kernels/planes.rs"]
 mod planes;
 #[path = "kernels/scores.rs"]
@@ -465,6 +467,10 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("nibble sums", nibbles::sums),
+            ("nibbles full", nibbles::extremes),
+            ("nibbles NaN", nibbles::unordered),
+            ("residuals", nibbles::residuals),
             ("fastscan sums", fastscan::sums),
             ("fastscan full", fastscan::extremes),
             ("fastscan NaN", fastscan::unordered),

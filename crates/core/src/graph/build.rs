@@ -13,24 +13,18 @@
 //! **Memory** while it is built, beside rows and codes: about 1,100 bytes a row for the leaves, 16·degree for the edges
 //! and those turned round, and as much again while a pass is under way.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::select::Hit;
-use crate::simd::{Simd, Work, run};
+use crate::simd::Simd;
 use crate::threads::{Cancelled, Control};
 use crate::vectors::RowSource;
 
-use super::beam::{Walk, search};
+use super::candidates::{InLeaves, Searched, Turned, prune};
 use super::connect::connect;
 use super::entries::entries;
 use super::leaves::Near;
-use super::partition::leaves;
-use super::prune::{Pruner, Rule};
-use super::reverse::{Draft, Reverse};
+use super::partition::{Partition, divided};
+use super::prune::{Fill, Rule};
+use super::reverse::{Draft, Order, Reverse};
 use super::{Adjacency, Expander};
-
-/// Vertices of one item of parallel work.
-const PART: usize = 64;
 
 /// How a graph is built.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +33,7 @@ pub struct Build {
     pub degree: usize,
     /// α of the pruning rule, at least 1.
     pub alpha: f32,
-    /// Near rows that the first graph's edges are chosen from.
+    /// Near rows that the first graph's edges are chosen from, at least twice the degree.
     pub near: usize,
     /// Candidates of a search while refining.
     pub ef: usize,
@@ -53,7 +47,7 @@ pub struct Build {
 
 impl Default for Build {
     fn default() -> Self {
-        Self { degree: 32, alpha: 1.0, near: 96, ef: 64, passes: 1, entries: 16, seed: 0 }
+        Self { degree: 32, alpha: 1.0, near: 96, ef: 48, passes: 1, entries: 16, seed: 0 }
     }
 }
 
@@ -106,7 +100,12 @@ impl Build {
             adjacency: Adjacency::new(rows.len(), self.degree),
             entries: entries(rows, self.entries, self.seed, control)?,
         };
-        let mut draft = self.first(rows, graph.adjacency.degree(), control)?;
+        let Partition { leaves, order } = divided(rows, self.seed, control)?;
+        let order = Order::new(order);
+        let near = Near::new(rows, &leaves, graph.adjacency.degree(), control)?;
+        drop(leaves);
+        let mut draft = self.first(rows, &near, &order, graph.adjacency.degree(), control)?;
+        drop(near);
         for _ in 0..self.passes {
             take(&mut graph.adjacency, &draft);
             method.encode(&graph, control)?;
@@ -124,177 +123,57 @@ impl Build {
         rows.saturating_mul(2 * (self.passes + 1))
     }
 
-    fn rule(&self, degree: usize) -> Rule {
-        Rule { degree, alpha: self.alpha.max(1.0), supplement: true }
+    fn rule(&self, degree: usize, fill: Fill) -> Rule {
+        Rule { degree, alpha: self.alpha.max(1.0), fill }
     }
 
     /// The first graph.
-    fn first(&self, rows: &dyn RowSource, degree: usize, control: &Control) -> Result<Draft, Cancelled> {
-        let near = Near::new(rows, &leaves(rows, self.seed, control)?, control)?;
-        let most = self.near.max(degree);
-        let draft = prune(rows, self.rule(degree), control, |_, vertex, workspace: &mut Workspace<()>| {
-            let Workspace { candidates, keys, .. } = workspace;
-            near.of(vertex, keys, candidates);
-            candidates.truncate(most);
-        })?;
-        drop(near);
+    fn first<'a>(
+        &self,
+        rows: &dyn RowSource,
+        near: &Near,
+        order: &'a Order,
+        degree: usize,
+        control: &Control,
+    ) -> Result<Draft<'a>, Cancelled> {
+        let candidates = InLeaves { near, most: self.near.max(2 * degree) };
+        let draft = prune(rows, order, self.rule(degree, Fill::Widest), &candidates, control)?;
         self.turned(rows, &draft, control)
     }
 
-    /// Each vertex has the edges of those it leads to by the rule as candidates as well.
-    fn turned(&self, rows: &dyn RowSource, draft: &Draft, control: &Control) -> Result<Draft, Cancelled> {
-        let reverse = Reverse::new(draft, control)?;
-        let most = 4 * draft.width;
-        prune(rows, self.rule(draft.width), control, |_, vertex, workspace: &mut Workspace<()>| {
-            let candidates = &mut workspace.candidates;
-            candidates.extend_from_slice(draft.of(vertex));
-            candidates.extend_from_slice(reverse.of(vertex));
-            once(candidates, most);
-        })
-    }
-
     /// The graph after one pass of searches.
-    fn refined<M: Method>(
+    fn refined<'a, M: Method>(
         &self,
         rows: &dyn RowSource,
-        draft: &Draft,
+        draft: &Draft<'a>,
         method: &M,
         control: &Control,
-    ) -> Result<Draft, Cancelled> {
-        let refine = Refine { method, expander: method.expander(), rows, draft, ef: self.ef };
-        let refined = prune(rows, self.rule(draft.width), control, &refine)?;
+    ) -> Result<Draft<'a>, Cancelled> {
+        let candidates = Searched { method, expander: method.expander(), rows, draft, ef: self.ef.max(1) };
+        let rule = self.rule(draft.width, Fill::Widest);
+        let refined = prune(rows, draft.order, rule, &candidates, control)?;
         self.turned(rows, &refined, control)
+    }
+
+    /// Each vertex chooses from its edges and those that lead to it.
+    fn turned<'a>(
+        &self,
+        rows: &dyn RowSource,
+        draft: &Draft<'a>,
+        control: &Control,
+    ) -> Result<Draft<'a>, Cancelled> {
+        let reverse = Reverse::new(draft, control)?;
+        let candidates = Turned { draft, reverse: &reverse };
+        prune(rows, draft.order, self.rule(draft.width, Fill::Supplement), &candidates, control)
     }
 }
 
 /// Writes a draft's edges to the graph.
-fn take(adjacency: &mut Adjacency, draft: &Draft) {
+fn take(adjacency: &mut Adjacency, draft: &Draft<'_>) {
     for vertex in 0..adjacency.len() as u32 {
         adjacency.replace(vertex, draft.of(vertex).iter().map(|hit| hit.row));
     }
 }
 
-/// Nearest first, each row once, at most `most`.
-#[inline(always)]
-fn once(hits: &mut Vec<Hit>, most: usize) {
-    hits.sort_unstable_by_key(|hit| (hit.row, hit.distance.to_bits()));
-    hits.dedup_by_key(|hit| hit.row);
-    hits.sort_unstable();
-    hits.truncate(most);
-}
-
-/// Memory to work in.
-struct Workspace<Q> {
-    pruner: Pruner,
-    candidates: Vec<Hit>,
-    kept: Vec<Hit>,
-    keys: Vec<u64>,
-    walk: Walk,
-    query: Q,
-}
-
-/// What gives the candidates of a vertex.
-trait Gather: Sync {
-    type Query: Default + Send;
-    fn gather<S: Simd>(&self, simd: S, vertex: u32, workspace: &mut Workspace<Self::Query>);
-}
-
-impl<F: Fn((), u32, &mut Workspace<()>) + Sync> Gather for F {
-    type Query = ();
-    #[inline(always)]
-    fn gather<S: Simd>(&self, _: S, vertex: u32, workspace: &mut Workspace<()>) {
-        self((), vertex, workspace);
-    }
-}
-
-/// Searches for each vertex.
-struct Refine<'a, M: Method + 'a> {
-    method: &'a M,
-    expander: M::Expander<'a>,
-    rows: &'a dyn RowSource,
-    draft: &'a Draft,
-    ef: usize,
-}
-
-impl<'a, M: Method + 'a> Gather for &Refine<'a, M> {
-    type Query = M::Query;
-
-    #[inline(always)]
-    fn gather<S: Simd>(&self, simd: S, vertex: u32, workspace: &mut Workspace<M::Query>) {
-        let Workspace { pruner, candidates, walk, query, .. } = workspace;
-        self.method.prepare(simd, vertex, query);
-        search(simd, &self.expander, query, self.ef, walk, |hit| {
-            if hit.row != vertex {
-                candidates.push(hit);
-            }
-        });
-        candidates.sort_unstable();
-        candidates.truncate(4 * self.ef);
-        // Whatever the method's distances are, these are squared Euclidean ones.
-        pruner.measure(simd, self.rows, vertex, candidates);
-        candidates.extend_from_slice(self.draft.of(vertex));
-        once(candidates, usize::MAX);
-    }
-}
-
-/// Prunes what is gathered for each vertex.
-fn prune<G: Gather>(
-    rows: &dyn RowSource,
-    rule: Rule,
-    control: &Control,
-    gather: G,
-) -> Result<Draft, Cancelled> {
-    let mut draft = Draft::new(rows.len(), rule.degree);
-    let spare = Mutex::new(Vec::new());
-    let hits = draft.hits.chunks_mut(PART * rule.degree);
-    let parts = hits.zip(draft.counts.chunks_mut(PART)).zip(draft.primary.chunks_mut(PART));
-    control.for_each(parts.enumerate(), |(part, ((hits, counts), primary))| {
-        let taken = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut workspace = taken.unwrap_or_else(|| Workspace {
-            pruner: Pruner::new(rows.dim()),
-            candidates: Vec::new(),
-            kept: Vec::new(),
-            keys: Vec::new(),
-            walk: Walk::default(),
-            query: G::Query::default(),
-        });
-        let first = (part * PART) as u32;
-        control.advance(counts.len());
-        let part =
-            Part { rows, rule, gather: &gather, first, hits, counts, primary, workspace: &mut workspace };
-        run(control.level(), part);
-        spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
-        Ok::<_, Cancelled>(())
-    })?;
-    Ok(draft)
-}
-
-/// Prunes a few vertices.
-struct Part<'a, G: Gather> {
-    rows: &'a dyn RowSource,
-    rule: Rule,
-    gather: &'a G,
-    first: u32,
-    hits: &'a mut [Hit],
-    counts: &'a mut [u32],
-    primary: &'a mut [u32],
-    workspace: &'a mut Workspace<G::Query>,
-}
-
-impl<G: Gather> Work for Part<'_, G> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { rows, rule, gather, first, hits, counts, primary, workspace } = self;
-        let out = hits.chunks_exact_mut(rule.degree).zip(counts).zip(primary);
-        for (vertex, ((hits, count), primary)) in (first..).zip(out) {
-            workspace.candidates.clear();
-            gather.gather(simd, vertex, workspace);
-            let Workspace { pruner, candidates, kept, .. } = &mut *workspace;
-            *primary = pruner.prune(simd, rows, vertex, candidates, rule, kept) as u32;
-            hits[..kept.len()].copy_from_slice(kept);
-            *count = kept.len() as u32;
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub fn connect(
     // First those that have reached neighbours, which are near; what they lead to may then be reached as well.
     for far in [false, true] {
         for vertex in 0..graph.len() as u32 {
-            if vertex as usize % PART == 0 {
+            if (vertex as usize).is_multiple_of(PART) {
                 control.check()?;
             }
             if forest.reached(vertex) {

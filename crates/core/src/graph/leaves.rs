@@ -4,7 +4,7 @@
 //! groups of 64; the w-th largest of their 64 columnwise maxima is no more than the w-th largest value, and few others
 //! are above it: they are sorted.
 //!
-//! Memory: [`EACH`] places of 8 bytes for each row of each leaf, so for each row about a kilobyte.
+//! Memory: at least 16 places of 8 bytes for each row of each leaf, so for each row about a kilobyte.
 
 use crate::scan::rows_of;
 use crate::select::Hit;
@@ -14,8 +14,8 @@ use crate::vectors::RowSource;
 
 use super::local::Local;
 
-/// Near rows kept of each row in each leaf.
-const EACH: usize = 16;
+/// Fewest and most near rows that are kept of each row in each leaf; fewer than a group's 64.
+const EACH: [usize; 2] = [16, 48];
 /// Not a row.
 const NOTHING: u64 = u64::MAX;
 
@@ -28,32 +28,34 @@ fn key(distance: f32, row: u32) -> u64 {
 
 /// Near rows of each row, as its leaves have them.
 pub(super) struct Near {
-    /// For each row of each leaf [`EACH`] keys.
-    keys: Vec<[u64; EACH]>,
+    /// For each row of each leaf `each` keys.
+    keys: Vec<u64>,
+    each: usize,
     /// Which of them are a row's: `places[starts[row]..starts[row + 1]]`.
     starts: Vec<usize>,
     places: Vec<u32>,
 }
 
 impl Near {
-    /// Compares all pairs of each leaf.
+    /// Compares all pairs of each leaf, for a graph of that degree.
     pub(super) fn new(
         rows: &dyn RowSource,
         leaves: &[Vec<u32>],
+        degree: usize,
         control: &Control,
     ) -> Result<Self, Cancelled> {
         let total: usize = leaves.iter().map(Vec::len).sum();
-        let mut keys = vec![[NOTHING; EACH]; total];
+        let each = (degree / 2).clamp(EACH[0], EACH[1]);
+        let mut keys = vec![NOTHING; total * each];
         let mut parts = Vec::with_capacity(leaves.len());
         let mut rest = &mut keys[..];
         for leaf in leaves {
-            let (part, after) = rest.split_at_mut(leaf.len());
+            let (part, after) = rest.split_at_mut(leaf.len() * each);
             parts.push((leaf, part));
             rest = after;
         }
         control.for_each(parts, |(leaf, keys)| {
-            run(control.level(), Pairs { rows, leaf, keys });
-            control.advance(leaf.len());
+            run(control.level(), Pairs { rows, leaf, keys, each });
             Ok::<_, Cancelled>(())
         })?;
         let mut starts = vec![0; rows.len() + 1];
@@ -68,7 +70,7 @@ impl Near {
             places[ends[row as usize]] = place as u32;
             ends[row as usize] += 1;
         }
-        Ok(Self { keys, starts, places })
+        Ok(Self { keys, each, starts, places })
     }
 
     /// Near rows of a row, nearest first, each once, with their squared distances. `keys` is memory to work in.
@@ -77,7 +79,8 @@ impl Near {
         keys.clear();
         let places = &self.places[self.starts[row as usize]..self.starts[row as usize + 1]];
         for &place in places {
-            let found = self.keys[place as usize].iter().filter(|&&key| key != NOTHING);
+            let found =
+                self.keys[place as usize * self.each..][..self.each].iter().filter(|&&key| key != NOTHING);
             keys.extend(found.map(|key| key.rotate_left(32)));
         }
         // About the means of different leaves a distance comes out a little different: the least counts.
@@ -95,7 +98,8 @@ impl Near {
 struct Pairs<'a> {
     rows: &'a dyn RowSource,
     leaf: &'a [u32],
-    keys: &'a mut [[u64; EACH]],
+    keys: &'a mut [u64],
+    each: usize,
 }
 
 impl Work for Pairs<'_> {
@@ -103,7 +107,7 @@ impl Work for Pairs<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { rows, leaf, keys } = self;
+        let Self { rows, leaf, keys, each } = self;
         let dim = rows.dim();
         let (mut row, mut sums) = (vec![0.0; dim], vec![0.0_f64; dim]);
         for &member in leaf {
@@ -132,7 +136,7 @@ impl Work for Pairs<'_> {
                     }
                 }
                 // The row itself is nearest, or as near as any.
-                let limit = *maxima.select_nth_unstable_by(EACH, |a, b| b.total_cmp(a)).1;
+                let limit = *maxima.select_nth_unstable_by(each, |a, b| b.total_cmp(a)).1;
                 found.clear();
                 for (g, values) in values.iter().enumerate() {
                     let mut mask = 0_u64;
@@ -148,7 +152,8 @@ impl Work for Pairs<'_> {
                     }
                 }
                 found.sort_unstable();
-                keys[member].iter_mut().zip(&found).for_each(|(key, &found)| *key = found);
+                let keys = &mut keys[member * each..][..each];
+                keys.iter_mut().zip(&found).for_each(|(key, &found)| *key = found);
             }
         }
     }

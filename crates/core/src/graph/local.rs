@@ -18,8 +18,6 @@ const LARGEST: f32 = 127.0;
 const MIDDLE: u8 = 128;
 /// Rows no value of which is above are as good as their origin.
 const SMALLEST: f32 = 1e-30;
-/// Sums kept apart, so that they fill registers.
-const LANES: usize = 16;
 
 /// The values of a tile's rows for one group.
 pub(super) type Values = [[f32; GROUP]; TILE];
@@ -92,11 +90,9 @@ impl Local {
         let row = self.rows;
         let bytes = int8::group_bytes(Bits::Eight, self.stride);
         let (values, origin) = (&values[..self.dim], &origin[..self.dim]);
-        let mut most = [0.0_f32; LANES];
-        differences(values, origin, |lane, value| {
-            most[lane] = if value.abs() > most[lane] { value.abs() } else { most[lane] };
-        });
-        let most = most.into_iter().fold(0.0_f32, |a, b| if b > a { b } else { a });
+        // The bits of magnitudes rise with them, and whole numbers have one largest in whatever order.
+        let most = values.iter().zip(origin).map(|(value, origin)| (value - origin).abs().to_bits()).max();
+        let most = f32::from_bits(most.unwrap_or_default());
         let (step, inverse) = if most > SMALLEST { (most / LARGEST, LARGEST / most) } else { (0.0, 0.0) };
         let first = self.codes.len();
         self.codes.resize(first + self.stride, 0);
@@ -151,18 +147,4 @@ impl Local {
 fn whole(value: f32) -> i32 {
     // Where one unit is the last bit of a value: the sum is rounded to whole units, and its last bits are the number's.
     i32::from((value + 12_582_912.0).to_bits() as i8)
-}
-
-/// Calls `each` with every difference and its lane.
-#[inline(always)]
-fn differences(a: &[f32], b: &[f32], mut each: impl FnMut(usize, f32)) {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            each(lane, a[lane] - b[lane]);
-        }
-    }
-    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        each(lane, a - b);
-    }
 }

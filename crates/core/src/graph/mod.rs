@@ -7,6 +7,7 @@
 pub mod adjacency;
 pub mod beam;
 pub mod build;
+mod candidates;
 pub mod connect;
 mod entries;
 mod expander;

@@ -23,9 +23,18 @@ const LEADERS: usize = 2048;
 /// Rows read at a time.
 const PART: usize = 64 * TILE;
 
-/// Divides the rows, on all threads; the leaves, each in rising order of its two or more rows. Every row is in some.
-pub(super) fn leaves(rows: &dyn RowSource, seed: u64, control: &Control) -> Result<Vec<Vec<u32>>, Cancelled> {
+/// Rows in leaves.
+pub(super) struct Partition {
+    /// Of each leaf its two or more rows, in rising order. Every row is in some, if there are two.
+    pub(super) leaves: Vec<Vec<u32>>,
+    /// All rows, those of the same nearest leader together: who takes them in this order finds what it reads in caches.
+    pub(super) order: Vec<u32>,
+}
+
+/// Divides the rows, on all threads.
+pub(super) fn divided(rows: &dyn RowSource, seed: u64, control: &Control) -> Result<Partition, Cancelled> {
     let mut leaves = Vec::new();
+    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     let mut sets: Vec<Vec<u32>> = vec![(0..rows.len() as u32).collect()];
     for depth in 0_u64.. {
         let (small, large): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| set.len() <= LARGEST);
@@ -37,25 +46,29 @@ pub(super) fn leaves(rows: &dyn RowSource, seed: u64, control: &Control) -> Resu
         let seed_of =
             |index: usize| seed ^ depth << 48 ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         sets = if let [set] = &large[..] {
-            divide(rows, set, overlap, seed_of(0), control)?
+            let (sets, homes) = divide(rows, set, overlap, seed_of(0), control)?;
+            if depth == 0 {
+                order.sort_by_key(|&row| homes[row as usize]);
+            }
+            sets
         } else {
             let divided = control.map(large.iter().enumerate(), |(index, set)| {
                 divide(rows, set, overlap, seed_of(index), &control.single())
             })?;
-            divided.into_iter().flatten().collect()
+            divided.into_iter().flat_map(|(sets, _)| sets).collect()
         };
     }
-    Ok(leaves)
+    Ok(Partition { leaves, order })
 }
 
-/// Divides one set.
+/// Divides one set; gives the parts, and for each of its rows the number of the nearest leader.
 fn divide(
     rows: &dyn RowSource,
     set: &[u32],
     overlap: usize,
     seed: u64,
     control: &Control,
-) -> Result<Vec<Vec<u32>>, Cancelled> {
+) -> Result<(Vec<Vec<u32>>, Vec<u32>), Cancelled> {
     let chosen = choose(set.len(), (set.len() * overlap).div_ceil(TARGET).clamp(2, LEADERS), seed);
     let mut leaders = Matrix::zeroed(chosen.len(), rows.dim());
     for (to, &from) in chosen.iter().enumerate() {
@@ -65,17 +78,18 @@ fn divide(
     let routed = control.map(set.chunks(PART), |members| {
         Ok::<_, Cancelled>(run(control.level(), Route { rows, members, leaders: &leaders, overlap }))
     })?;
-    let mut children = vec![Vec::new(); leaders.len()];
+    let (mut children, mut homes) = (vec![Vec::new(); leaders.len()], Vec::with_capacity(set.len()));
     for (members, nearest) in set.chunks(PART).zip(&routed) {
         for (i, &member) in members.iter().enumerate() {
+            homes.extend(nearest.of(i).first());
             nearest.of(i).iter().for_each(|&child| children[child as usize].push(member));
         }
     }
     // A child that is hardly smaller would be divided for ever.
     if children.iter().any(|child| child.len() > LARGEST && child.len() * 16 > set.len() * 15) {
-        return Ok(set.chunks(LARGEST).map(<[u32]>::to_vec).collect());
+        return Ok((set.chunks(LARGEST).map(<[u32]>::to_vec).collect(), homes));
     }
-    Ok(children)
+    Ok((children, homes))
 }
 
 /// Finds the nearest leaders of a few rows.

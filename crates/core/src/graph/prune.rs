@@ -22,6 +22,19 @@ use super::local::{Local, Values};
 /// Cosines of the angles under which edges are supplemented.
 const ANGLES: [f32; 9] = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9];
 
+/// Rows are asked for so many before they are read.
+const AHEAD: usize = 2;
+
+/// What follows the edges that the rule keeps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fill {
+    /// The supplement.
+    Supplement,
+    /// Those whose angle to every edge of the rule is largest, whatever their angles to each other: candidates for a
+    /// second pruning.
+    Widest,
+}
+
 /// What is to be kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
@@ -29,8 +42,8 @@ pub(super) struct Rule {
     pub(super) degree: usize,
     /// α.
     pub(super) alpha: f32,
-    /// Whether the edges that the rule keeps are supplemented.
-    pub(super) supplement: bool,
+    /// How the rest of a row is filled.
+    pub(super) fill: Fill,
 }
 
 /// Memory to prune in.
@@ -42,6 +55,7 @@ pub(super) struct Pruner {
     /// The largest ⟨i, r⟩ / D(i).
     along: Vec<[f32; GROUP]>,
     kept: Vec<bool>,
+    ranked: Vec<Hit>,
     origin: Vec<f32>,
     row: Vec<f32>,
 }
@@ -55,6 +69,7 @@ impl Pruner {
             excess: Vec::new(),
             along: Vec::new(),
             kept: Vec::new(),
+            ranked: Vec::new(),
             origin: vec![0.0; dim],
             row: vec![0.0; dim],
         }
@@ -64,9 +79,12 @@ impl Pruner {
     #[inline(always)]
     pub(super) fn measure<S: Simd>(&mut self, simd: S, rows: &dyn RowSource, vertex: u32, hits: &mut [Hit]) {
         rows.read(vertex as usize, &mut self.origin);
-        for hit in hits {
-            rows.read(hit.row as usize, &mut self.row);
-            hit.distance = simd.squared_l2(&self.origin, &self.row);
+        for i in 0..hits.len() {
+            if let Some(next) = hits.get(i + AHEAD) {
+                rows.prefetch(next.row as usize);
+            }
+            rows.read(hits[i].row as usize, &mut self.row);
+            hits[i].distance = simd.squared_l2(&self.origin, &self.row);
         }
     }
 
@@ -85,7 +103,10 @@ impl Pruner {
         out.clear();
         rows.read(vertex as usize, &mut self.origin);
         self.local.begin(candidates.len());
-        for candidate in candidates {
+        for (i, candidate) in candidates.iter().enumerate() {
+            if let Some(next) = candidates.get(i + AHEAD) {
+                rows.prefetch(next.row as usize);
+            }
             rows.read(candidate.row as usize, &mut self.row);
             self.local.push(&self.row, &self.origin, |_| 0.0);
         }
@@ -100,13 +121,26 @@ impl Pruner {
             excess < slack * square || excess == f32::NEG_INFINITY
         });
         let primary = out.len();
-        if rule.supplement {
-            for cosine in ANGLES {
-                let near = |square: f32, _, along| along < cosine * square.sqrt();
-                self.walk(simd, candidates, rule.degree, out, near);
+        match rule.fill {
+            Fill::Supplement => {
+                for cosine in ANGLES {
+                    let apart = |square: f32, _, along| along < cosine * square.sqrt();
+                    self.walk(simd, candidates, rule.degree, out, apart);
+                }
+                let rest = candidates.iter().zip(&self.kept).filter(|(_, kept)| !**kept);
+                out.extend(rest.map(|(hit, _)| *hit).take(rule.degree - out.len()));
             }
-            let rest = candidates.iter().zip(&self.kept).filter(|(_, kept)| !**kept);
-            out.extend(rest.map(|(hit, _)| *hit).take(rule.degree - out.len()));
+            Fill::Widest => {
+                let rest = candidates.iter().zip(&self.kept).enumerate().filter(|(_, (_, kept))| !**kept);
+                self.ranked.clear();
+                self.ranked.extend(rest.map(|(c, (hit, _))| {
+                    let along = self.along[c / GROUP][c % GROUP];
+                    Hit { distance: along / hit.distance.sqrt().max(f32::MIN_POSITIVE), row: c as u32 }
+                }));
+                self.ranked.sort_unstable();
+                let room = rule.degree - out.len();
+                out.extend(self.ranked.iter().take(room).map(|hit| candidates[hit.row as usize]));
+            }
         }
         primary
     }

@@ -6,8 +6,25 @@ use crate::threads::{Cancelled, Control};
 /// Vertices between two looks at whether to stop.
 const PART: usize = 1 << 14;
 
-/// Edges with their squared distances: `width` places a vertex, 8 bytes each.
-pub(super) struct Draft {
+/// The order in which vertices are worked on, and where each is in it.
+pub(super) struct Order {
+    pub(super) vertices: Vec<u32>,
+    places: Vec<u32>,
+}
+
+impl Order {
+    /// From all vertices, each once.
+    pub(super) fn new(vertices: Vec<u32>) -> Self {
+        let mut places = vec![0; vertices.len()];
+        vertices.iter().zip(0..).for_each(|(&vertex, place)| places[vertex as usize] = place);
+        Self { vertices, places }
+    }
+}
+
+/// Edges with their squared distances: `width` places a vertex, 8 bytes each. They lie in the order in which they are
+/// made.
+pub(super) struct Draft<'a> {
+    pub(super) order: &'a Order,
     pub(super) width: usize,
     pub(super) hits: Vec<Hit>,
     pub(super) counts: Vec<u32>,
@@ -15,11 +32,12 @@ pub(super) struct Draft {
     pub(super) primary: Vec<u32>,
 }
 
-impl Draft {
+impl<'a> Draft<'a> {
     /// Without edges.
-    pub(super) fn new(vertices: usize, width: usize) -> Self {
-        let hit = Hit { distance: 0.0, row: 0 };
+    pub(super) fn new(order: &'a Order, width: usize) -> Self {
+        let (hit, vertices) = (Hit { distance: 0.0, row: 0 }, order.vertices.len());
         Self {
+            order,
             width,
             hits: vec![hit; vertices * width],
             counts: vec![0; vertices],
@@ -30,13 +48,14 @@ impl Draft {
     /// The edges of a vertex.
     #[inline(always)]
     pub(super) fn of(&self, vertex: u32) -> &[Hit] {
-        &self.hits[vertex as usize * self.width..][..self.counts[vertex as usize] as usize]
+        let place = self.order.places[vertex as usize] as usize;
+        &self.hits[place * self.width..][..self.counts[place] as usize]
     }
 
     /// Those that the rule kept.
     #[inline(always)]
     fn primary_of(&self, vertex: u32) -> &[Hit] {
-        &self.of(vertex)[..self.primary[vertex as usize] as usize]
+        &self.of(vertex)[..self.primary[self.order.places[vertex as usize] as usize] as usize]
     }
 }
 
@@ -49,7 +68,7 @@ pub(super) struct Reverse {
 }
 
 impl Reverse {
-    pub(super) fn new(draft: &Draft, control: &Control) -> Result<Self, Cancelled> {
+    pub(super) fn new(draft: &Draft<'_>, control: &Control) -> Result<Self, Cancelled> {
         let n = draft.counts.len();
         let mut starts = vec![0_usize; n + 1];
         for part in (0..n).step_by(PART) {

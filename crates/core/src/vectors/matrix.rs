@@ -198,6 +198,9 @@ impl RowSource for Matrix<f32> {
     fn read(&self, row: usize, out: &mut [f32]) {
         out.copy_from_slice(self.row(row));
     }
+    fn prefetch(&self, row: usize) {
+        crate::simd::prefetch(bytemuck::cast_slice(self.padded(row)));
+    }
 }
 
 impl RowSource for Matrix<f16> {
@@ -209,5 +212,8 @@ impl RowSource for Matrix<f16> {
     }
     fn read(&self, row: usize, out: &mut [f32]) {
         self.row(row).convert_to_f32_slice(out);
+    }
+    fn prefetch(&self, row: usize) {
+        crate::simd::prefetch(bytemuck::cast_slice(self.padded(row)));
     }
 }

@@ -31,6 +31,8 @@ pub trait RowSource: Sync {
     fn dim(&self) -> usize;
     /// Writes row `row` (below `len`) to `out` (of `dim` values).
     fn read(&self, row: usize, out: &mut [f32]);
+    /// Asks for row `row`, to be read soon. Nothing happens unless a source knows how.
+    fn prefetch(&self, _row: usize) {}
     /// Whether there are no rows.
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -88,12 +88,20 @@ fn place(bits: Bits, r: usize, j: usize) -> (usize, u32) {
 ///
 /// # Panics
 /// If `r` is not below 64, or the group is too short for that many codes.
+#[inline]
 pub fn write_row(bits: Bits, group: &mut [u8], r: usize, codes: &[u8]) {
     assert!(r < GROUP && group.len() >= group_bytes(bits, codes.len()));
     match bits {
         Bits::Eight => {
-            for (column, quad) in group.chunks_exact_mut(COLUMN).zip(codes.chunks(4)) {
-                column[4 * r..4 * r + quad.len()].copy_from_slice(quad);
+            // Whole quads are stored as such; a copy of unknown length would be a call for each.
+            let (quads, rest) = codes.as_chunks::<4>();
+            let (columns, _) = group.as_chunks_mut::<COLUMN>();
+            let (whole, last) = columns.split_at_mut(quads.len());
+            for (column, quad) in whole.iter_mut().zip(quads) {
+                column[4 * r..4 * r + 4].copy_from_slice(quad);
+            }
+            if let Some(column) = last.first_mut() {
+                column[4 * r..4 * r + rest.len()].copy_from_slice(rest);
             }
         }
         Bits::Four => {
