@@ -44,7 +44,7 @@ pub(crate) struct Graph<'a> {
     pub(crate) rows: &'a Rows,
     pub(crate) entries: &'a [u32],
     pub(crate) metric: Metric,
-    /// Whether vectors are read at all.
+    /// Whether a vertex is found at its own distance; otherwise at its estimate.
     pub(crate) exact: bool,
 }
 
@@ -76,7 +76,7 @@ impl Expander for Graph<'_> {
         found: &mut Vec<Hit>,
     ) -> f32 {
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(from.row));
-        let own = if self.exact { self.metric.distance(simd, &query.values, vector) } else { from.distance };
+        let own = self.metric.distance(simd, &query.values, vector);
         let step = query.tables.step;
         let terms = Terms {
             alpha: 2.0 * step,
@@ -92,6 +92,6 @@ impl Expander for Graph<'_> {
                 found.push(Hit { distance: values[r], row: block.ids[r] });
             }
         }
-        own
+        if self.exact { own } else { from.distance }
     }
 }
