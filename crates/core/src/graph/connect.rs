@@ -21,12 +21,12 @@ const PART: usize = 1 << 12;
 /// The parent of entry points.
 const ROOT: u32 = u32::MAX;
 
-/// How many vertices cannot be reached from the entry points.
-pub fn unreachable(graph: &Adjacency, entries: &[u32]) -> usize {
+/// The vertices that cannot be reached from the entry points, in rising order.
+pub fn unreachable(graph: &Adjacency, entries: &[u32]) -> Vec<u32> {
     let mut forest = Forest::new(graph.len());
     entries.iter().for_each(|&entry| forest.reach(entry, ROOT));
     while forest.step(graph) {}
-    graph.len() - forest.order.len()
+    (0..graph.len() as u32).filter(|&vertex| !forest.reached(vertex)).collect()
 }
 
 /// Joins what cannot be reached; the vertices whose edges have changed, each once, in rising order.

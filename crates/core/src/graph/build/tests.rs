@@ -125,7 +125,7 @@ fn check(graph: &Graph, n: usize, degree: usize) {
         let padding = &adjacency.row(vertex)[neighbours.len()..];
         assert!(padding.iter().all(|&to| to == vertex));
     }
-    assert_eq!(unreachable(adjacency, entries), 0);
+    assert_eq!(unreachable(adjacency, entries), [] as [u32; 0]);
 }
 
 /// Finds the nearest rows of queries by searching and by comparing all; gives the share found.
