@@ -6,7 +6,7 @@
 //! that of scoring every row: the same for any batch size, thread count and order of rows.
 //!
 //! **Order of loops.** Chunks of groups outside, tiles inside, the groups of a chunk innermost: rows are read from
-//! memory once per [`BATCH`] queries and stay in cache for all their tiles. A chunk is one group where a group
+//! memory once per [`Scan::BATCH`] queries and stay in cache for all their tiles. A chunk is one group where a group
 //! is costly to enter, more where a tile is large and wants to stay in the nearest cache ([`Scan::CHUNK`]).
 
 use crate::ids::RowMask;
@@ -16,8 +16,6 @@ use crate::simd::{GROUP, Simd, TILE, Work, run};
 use crate::threads::{Cancelled, Control};
 use crate::vectors::{InputError, RowSource};
 
-/// Queries scanned together by one thread.
-pub const BATCH: usize = 170 * TILE;
 /// Groups between two looks at the cancellation flag.
 const POLL: usize = 32;
 
@@ -64,6 +62,8 @@ pub trait Scan: Sync {
     const SPARSE: u32;
     /// Groups of a chunk; a divisor of 32.
     const CHUNK: usize = 1;
+    /// Queries scanned together by one thread: rows are read once for so many.
+    const BATCH: usize = 170 * TILE;
 
     /// Number of rows.
     fn rows(&self) -> usize;
@@ -179,7 +179,7 @@ pub fn search<T: Scan>(
     let count = queries.len();
     let groups = scan.rows().div_ceil(GROUP);
     let threads = control.threads();
-    let share = count.div_ceil(threads).next_multiple_of(TILE).min(BATCH);
+    let share = count.div_ceil(threads).next_multiple_of(TILE).min(T::BATCH);
     if count == 1 || share * (threads - 1) < count || groups < 4 * threads {
         // Enough queries for all: each thread scans every row for its own. One query stays on the caller's thread.
         let batches = (0..count).step_by(share.max(1));

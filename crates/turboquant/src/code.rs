@@ -7,8 +7,6 @@
 //! is the same; the mean squared error is 0.1017 where the Lloyd-Max codebook of two bits has 0.1175. A quad is
 //! dimensions i, i + n, i + 2n, i + 3n of a segment of 4n, so that each quarter has one table of levels.
 
-use std::ops::Range;
-
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::planes::LEVELS;
 
@@ -62,12 +60,11 @@ impl Code {
         }
     }
 
-    /// Runs of `dims`, a multiple of 32, that share a table of levels, with the table.
-    pub(crate) fn tables(&self, dims: Range<usize>) -> Vec<(Range<usize>, [i8; LEVELS])> {
+    /// Tables of levels + 128, for equal runs of a segment's dimensions.
+    pub(crate) fn tables(&self) -> Vec<[u8; LEVELS]> {
         match self {
-            Code::Scalar(book) => vec![(dims, book.table())],
+            Code::Scalar(book) => vec![book.table().map(lifted)],
             Code::Quads => {
-                let n = dims.len() / 4;
                 let table = |s: usize| {
                     let mut table = [0; LEVELS];
                     for (i, quad) in QUADS.iter().enumerate() {
@@ -75,9 +72,9 @@ impl Code {
                         let level = quad[s].cast_signed();
                         (table[i], table[16 + i]) = (-level, level);
                     }
-                    table
+                    table.map(lifted)
                 };
-                (0..4).map(|s| (dims.start + s * n..dims.start + (s + 1) * n, table(s))).collect()
+                (0..4).map(table).collect()
             }
         }
     }
@@ -122,6 +119,11 @@ impl Code {
             }
         }
     }
+}
+
+/// A level + 128.
+fn lifted(level: i8) -> u8 {
+    level.cast_unsigned() ^ 128
 }
 
 /// The number of thresholds below each value × `stretch`. They are 2^b − 1 and symmetric about the one in the middle,
@@ -227,8 +229,8 @@ mod tests {
 
     #[test]
     fn tables_give_the_levels_of_a_code() {
-        let tables = Code::Quads.tables(32..64);
+        let tables = Code::Quads.tables();
         assert_eq!(tables.len(), 4);
-        assert_eq!((tables[3].0.clone(), tables[3].1[1], tables[3].1[17]), (56..64, -67, 67));
+        assert_eq!((tables[3][1], tables[3][17]), (128 - 67, 128 + 67));
     }
 }

@@ -18,7 +18,8 @@ pub struct Weights {
 
 impl Weights {
     /// Quantises finite `values`; missing ones, up to a whole triple, are 0. Of more than
-    /// [`MAX_BITS`](super::MAX_BITS), as many are 0 as must be.
+    /// [`MAX_BITS`](super::MAX_BITS), as many are 0 as must be. Inlined, so that it is compiled for its caller's level.
+    #[inline(always)]
     pub fn new(values: &[f32]) -> Self {
         let mut weights = vec![0_i8; values.len().next_multiple_of(TRIPLE_BITS)];
         // The largest look-up before rounding, then as much coarser as rounding made it too large.
@@ -43,7 +44,11 @@ impl Weights {
         while step > 0.0 {
             let inverse = 1.0 / step;
             for (weight, value) in weights.iter_mut().zip(values) {
-                *weight = (value * inverse).clamp(-127.0, 127.0).round() as i8;
+                // Half away from zero, in a form that vectorises.
+                let scaled = (value * inverse).clamp(-127.0, 127.0);
+                let whole = scaled.trunc();
+                let rest = scaled - whole;
+                *weight = (whole as i32 + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i8;
             }
             let (largest, sum) = largest(&weights);
             total = sum;
@@ -71,6 +76,7 @@ impl Weights {
 }
 
 /// The largest sum of magnitudes in one look-up, and that of all.
+#[inline(always)]
 fn largest(weights: &[i8]) -> (u32, u32) {
     let sum = |w: &[i8]| w.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
     let (mut most, mut total) = (0, 0);

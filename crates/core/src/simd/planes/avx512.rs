@@ -1,12 +1,9 @@
 //! AVX-512: a plane's bits are a mask register as they are; `vpermb` looks up 64 levels; `vpdpbusd` sums four u8 × i8
 //! products into each 32-bit lane, without saturation.
-//!
-//! **Levels** are signed and `vpdpbusd` wants one side unsigned: it sums (level + 128)·q, at most 255·128·65,536 over
-//! all lanes, and 128·q apart, at most 2³⁰: no sum overflows, and their difference is Σ level·q.
 
 use std::arch::x86_64::*;
 
-use super::{DotsView, ExpandView, STEP, SumView};
+use super::{Codes, DotsView, ExpandView, LEVEL_BITS, STEP, SumView};
 
 /// Dimensions of a register.
 const BLOCK: usize = 64;
@@ -122,31 +119,66 @@ pub(crate) unsafe fn expand(view: ExpandView<'_>) {
 }
 
 /// # Safety
-/// AVX-512F, BW, VNNI and VBMI, and a view made by `DotsView::checked`.
+/// AVX-512F, BW, VL, VNNI and VBMI, and a view made by `DotsView::checked`.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    let shift = _mm512_set1_epi8(-128);
-    // SAFETY: the table has LEVELS = 64 bytes.
-    let table = _mm512_xor_si512(unsafe { _mm512_loadu_si512(view.table.as_ptr().cast()) }, shift);
+    let Codes { top, tops, low, lows, run } = view.codes;
+    let dims = run * view.tables.len();
+    let one = _mm512_set1_epi8(1);
+    // Worth of each top bit.
+    let mut worth = [one; LEVEL_BITS];
+    for (p, worth) in worth.iter_mut().enumerate().take(tops) {
+        *worth = _mm512_set1_epi8((1_u8 << (tops + lows - 1 - p)).cast_signed());
+    }
     let mut acc = [_mm512_setzero_si512(); 2];
-    let mut shifts = acc;
-    let len = view.codes.len();
-    for j in (0..len).step_by(BLOCK) {
-        let lanes = u64::MAX >> (BLOCK - BLOCK.min(len - j));
-        // SAFETY: codes and both planes have `len` values (DotsView, Check 1), and only the lanes below `len` are
-        // read; lanes beyond have query 0.
-        let (codes, planes) = unsafe {
-            (
-                _mm512_maskz_loadu_epi8(lanes, view.codes.as_ptr().add(j).cast()),
-                [view.high, view.low].map(|plane| _mm512_maskz_loadu_epi8(lanes, plane.as_ptr().add(j))),
-            )
-        };
-        let levels = _mm512_permutexvar_epi8(codes, table);
-        for ((acc, shifts), plane) in acc.iter_mut().zip(&mut shifts).zip(planes) {
-            *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
-            *shifts = _mm512_dpbusd_epi32(*shifts, shift, plane);
+    for j in (0..run).step_by(BLOCK) {
+        let count = BLOCK.min(run - j);
+        let lanes = u64::MAX >> (BLOCK - count);
+        // SAFETY: bits j .. j + count of run r lie at r·run + j of each top plane of `dims` bits, and at j of each low
+        // plane of `run`, all multiples of 8 (DotsView, Checks 1 and 4); both query planes have `dims` values
+        // (Check 2). No more than `count` bits or values are read.
+        unsafe {
+            let mut shared = _mm512_setzero_si512();
+            for p in 0..lows {
+                let word = bits(low.as_ptr().add((p * run + j) / 8), count);
+                let twice = _mm512_add_epi8(shared, shared);
+                shared = _mm512_mask_add_epi8(twice, word, twice, one);
+            }
+            for (r, table) in view.tables.iter().enumerate() {
+                let at = r * run + j;
+                let mut codes = shared;
+                for (p, &worth) in worth.iter().enumerate().take(tops) {
+                    let word = bits(top.as_ptr().add((p * dims + at) / 8), count);
+                    codes = _mm512_mask_add_epi8(codes, word, codes, worth);
+                }
+                let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
+                for (acc, plane) in acc.iter_mut().zip([view.high, view.low]) {
+                    let plane = _mm512_maskz_loadu_epi8(lanes, plane.as_ptr().add(at));
+                    *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
+                }
+            }
         }
     }
-    [0, 1].map(|i| _mm512_reduce_add_epi32(_mm512_sub_epi32(acc[i], shifts[i])))
+    acc.map(|acc| _mm512_reduce_add_epi32(acc))
+}
+
+/// `count` bits, a multiple of 8 up to 64.
+///
+/// # Safety
+/// AVX-512BW and VL, and so many bits at `from`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn bits(from: *const u8, count: usize) -> u64 {
+    // SAFETY: no more than `count / 8` bytes are read, by the caller's promise all there.
+    unsafe {
+        match count {
+            64 => from.cast::<u64>().read_unaligned(),
+            32 => from.cast::<u32>().read_unaligned().into(),
+            _ => {
+                let bytes = _mm_maskz_loadu_epi8((1 << (count / 8)) - 1, from.cast());
+                _mm_cvtsi128_si64(bytes).cast_unsigned()
+            }
+        }
+    }
 }
