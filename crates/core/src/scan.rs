@@ -86,6 +86,22 @@ pub trait Scan: Sync {
     /// Makes place `slot` of the chunk stand for group `index`.
     fn enter<S: Simd>(&self, simd: S, chunk: &mut Self::Chunk, slot: usize, index: usize);
 
+    /// Called before a tile meets a chunk, whose place 0 is group `first`; `allowed` has the rows of each place that
+    /// every query may return. Selections may take some of these rows, to raise their bar early: no row that was taken
+    /// may be taken again by [`Scan::score`].
+    #[inline(always)]
+    fn begin<S: Simd>(
+        &self,
+        _simd: S,
+        _chunk: &mut Self::Chunk,
+        _first: usize,
+        _allowed: &[u64],
+        _tile: &Self::Tile,
+        _queries: &[Self::Query],
+        _tops: &mut [Self::Top],
+    ) {
+    }
+
     /// For each query of a tile, the rows of the chunk's group `slot` that may be at most `bounds` far: bit r for
     /// row r. Bits of absent rows, and entries beyond the tile's queries, are ignored.
     fn survivors<S: Simd>(
@@ -110,8 +126,14 @@ pub trait Scan: Sync {
         top: &mut Self::Top,
     );
 
-    /// The hits of a query that has met every row, nearest first.
-    fn finish<S: Simd>(&self, simd: S, query: &Self::Query, top: Self::Top) -> Vec<Hit>;
+    /// The hits of a query that has met every row, nearest first. `chunk` is room, for any queries.
+    fn finish<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Self::Chunk,
+        query: &Self::Query,
+        top: Self::Top,
+    ) -> Vec<Hit>;
 }
 
 /// The `k` best rows for each query, nearest first.
@@ -281,7 +303,8 @@ impl<T: Scan> Work for Finish<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Hits {
         let Batch { queries, tops, .. } = self.batch;
-        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, query, top)).collect()
+        let mut chunk = self.scan.chunk(1);
+        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, &mut chunk, query, top)).collect()
     }
 }
 
@@ -317,6 +340,10 @@ impl<T: Scan> Work for Pass<'_, T> {
             }
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
             for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
+                if !matches!(masks, Masks::PerQuery(_)) {
+                    scan.begin(simd, state, first, &allowed[..groups.len()], tile, queries, tops);
+                    bounds.iter_mut().zip(&*tops).for_each(|(bound, top)| *bound = top.bound());
+                }
                 for (slot, group) in groups.clone().enumerate() {
                     let allowed = allowed[slot];
                     if allowed == 0 {

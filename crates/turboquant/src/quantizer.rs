@@ -343,8 +343,6 @@ impl Quantizer {
     /// A prepared query, taken to where rows are: A and q'.
     #[inline(always)]
     pub(crate) fn query<S: Simd>(&self, simd: S, values: &mut [f32]) -> (f64, Vec<f32>) {
-        let exact =
-            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let along = exact(values, self.center());
         values.iter_mut().zip(self.center()).for_each(|(value, center)| *value -= center);
         let base = match self.metric {
@@ -393,6 +391,22 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         width /= 2;
     }
     sums[0] + rest
+}
+
+/// ⟨a, b⟩ in f64, in eight sums: the same on every level.
+#[inline(always)]
+fn exact(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0_f64; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(a) * f64::from(b);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Splits the first `count` bytes off.

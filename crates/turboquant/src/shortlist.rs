@@ -2,7 +2,7 @@
 
 use counterpoint_core::scan::Selection;
 use counterpoint_core::select::TopK;
-use counterpoint_core::simd::{Simd, prefetch};
+use counterpoint_core::simd::{GROUP, Simd};
 
 use crate::staged::{Query, Scratch, Staged};
 
@@ -84,10 +84,64 @@ impl Shortlist {
         Self { k, best: TopK::new(k), limit, waiting: Vec::new(), room: WAIT.max(2 * k) }
     }
 
+    /// How many are scored at a time: somewhat more than are wanted.
+    #[inline(always)]
+    pub(crate) fn step(&self) -> usize {
+        (self.k + self.k / 2).max(16)
+    }
+
+    /// Whether nothing was offered yet.
+    #[inline(always)]
+    pub(crate) fn is_new(&self) -> bool {
+        self.waiting.is_empty() && self.limit == f32::NEG_INFINITY
+    }
+
+    /// Takes in candidates of which only the most promising [`Shortlist::step`] will be kept. The least ceiling of use.
+    #[inline(always)]
+    pub(crate) fn sow(&mut self, candidates: impl Iterator<Item = Candidate>) -> f32 {
+        self.take_in(candidates);
+        if self.waiting.len() >= 4 * self.step() { self.thin() } else { f32::NEG_INFINITY }
+    }
+
+    /// Drops all but the most promising; the least ceiling left.
+    #[inline(always)]
+    fn thin(&mut self) -> f32 {
+        let last = self.step() - 1;
+        if last >= self.waiting.len() {
+            return f32::NEG_INFINITY;
+        }
+        let (_, &mut least, _) = self.waiting.select_nth_unstable(last);
+        self.waiting.truncate(last + 1);
+        least.ceiling()
+    }
+
+    /// Scores what [`Shortlist::sow`] left. `each` is told of their rows.
+    #[inline(always)]
+    pub(crate) fn reap<S: Simd>(
+        &mut self,
+        simd: S,
+        staged: &Staged<'_>,
+        query: &Query,
+        scratch: &mut Scratch,
+        mut each: impl FnMut(usize),
+    ) {
+        self.thin();
+        self.waiting.iter().for_each(|candidate| each(candidate.row()));
+        self.settle(simd, staged, query, true, scratch);
+    }
+
+    #[inline(always)]
+    fn take_in(&mut self, candidates: impl Iterator<Item = Candidate>) {
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve(self.room + GROUP);
+        }
+        self.waiting.extend(candidates);
+    }
+
     /// Takes candidates in. Whether some are to be scored now.
     #[inline(always)]
     pub(crate) fn wait(&mut self, candidates: impl Iterator<Item = Candidate>) -> bool {
-        self.waiting.extend(candidates);
+        self.take_in(candidates);
         self.waiting.len() >= self.room
     }
 
@@ -101,18 +155,18 @@ impl Shortlist {
         all: bool,
         scratch: &mut Scratch,
     ) {
-        let first = (self.k + self.k / 2).max(16);
-        let scored = if all || first >= self.waiting.len() {
+        let step = self.step();
+        let scored = if all || step >= self.waiting.len() {
             self.waiting.len()
         } else {
-            self.waiting.select_nth_unstable(first);
-            first
+            self.waiting.select_nth_unstable(step);
+            step
         };
         let mut narrowed = std::mem::take(&mut scratch.narrowed);
         let last = Candidate::last(self.limit);
         for (i, &candidate) in self.waiting[..scored].iter().enumerate() {
             if let Some(soon) = self.waiting.get(i + AHEAD) {
-                prefetch(staged.low_row(soon.row()));
+                staged.prefetch(soon.row(), scratch);
             }
             if candidate <= last {
                 narrowed.push(staged.narrow(simd, query, candidate));

@@ -24,7 +24,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{At, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
-use counterpoint_core::simd::{GROUP, Simd, TILE, Work, int8, run};
+use counterpoint_core::simd::{GROUP, Simd, TILE, Work, int8, prefetch, run};
 use counterpoint_core::table::Store;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::InputError;
@@ -41,6 +41,9 @@ const SURE_FITTED: f32 = 3.5;
 /// Queries that meet a row when all rows' scanned bits are worth putting together first: half of those that score
 /// it, by far.
 const MANY: usize = 128;
+
+/// Of all groups, the part whose rows are met first, for a bar.
+const SEED_PART: usize = 8;
 
 /// A prepared query.
 pub(crate) struct Query {
@@ -83,8 +86,7 @@ impl Second {
             return None;
         }
         let fit = &segment.binary;
-        let largest = rotated.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        let step = largest / 127.0;
+        let step = int8::largest(rotated) / 127.0;
         let inverse = if step > 1e-30 { 1.0 / step } else { 0.0 };
         let weights: Vec<i8> = rotated.iter().map(|v| round(v * inverse)).collect();
         let missed: Vec<f32> = rotated.iter().zip(&weights).map(|(v, &w)| v - step * f32::from(w)).collect();
@@ -124,6 +126,9 @@ pub(crate) struct Scratch {
 /// What a thread holds of the groups it is at.
 pub(crate) struct Chunk {
     indices: Vec<usize>,
+    /// Rows that a query of the tile at hand has met already.
+    met: [[u64; Staged::CHUNK]; TILE],
+    any_met: bool,
     values: [[f32; GROUP]; TILE],
     scratch: Scratch,
 }
@@ -256,8 +261,21 @@ impl<'a> Staged<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn low_row(&self, row: usize) -> &[u8] {
+    fn low_row(&self, row: usize) -> &[u8] {
         self.codes.low_row(row)
+    }
+
+    /// Row after row of scanned bits, if there is such a table.
+    #[inline(always)]
+    fn scanned_row(&self, row: usize, bytes: usize) -> Option<&[u8]> {
+        self.scanned.get(row * bytes..(row + 1) * bytes)
+    }
+
+    /// Asks for what a row's bits are put together from.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, row: usize, scratch: &Scratch) {
+        prefetch(self.low_row(row));
+        self.scanned_row(row, scratch.scan.len()).into_iter().for_each(prefetch);
     }
 
     /// The least similarity of a row at most `bound` far, lowered by the rounding of these few f32 operations.
@@ -294,8 +312,7 @@ impl<'a> Staged<'a> {
     ) {
         let Some(quantizer) = self.codes.quantizer() else { return };
         let row = candidate.row();
-        let bytes = scratch.scan.len();
-        let scan = match self.scanned.get(row * bytes..(row + 1) * bytes) {
+        let scan = match self.scanned_row(row, scratch.scan.len()) {
             Some(scan) => scan,
             None => {
                 fastscan::read_row(self.codes.scan_group(row / GROUP), row % GROUP, &mut scratch.scan);
@@ -363,7 +380,14 @@ impl Scan for Staged<'_> {
     }
 
     fn chunk(&self, _: usize) -> Chunk {
-        Chunk { indices: vec![0; Self::CHUNK], values: [[0.0; GROUP]; TILE], scratch: self.codes.scratch() }
+        let met = [[0; Self::CHUNK]; TILE];
+        Chunk {
+            indices: vec![0; Self::CHUNK],
+            met,
+            any_met: false,
+            values: [[0.0; GROUP]; TILE],
+            scratch: self.codes.scratch(),
+        }
     }
 
     fn top(&self, k: usize) -> Shortlist {
@@ -373,6 +397,44 @@ impl Scan for Staged<'_> {
     #[inline(always)]
     fn enter<S: Simd>(&self, _: S, chunk: &mut Chunk, slot: usize, index: usize) {
         chunk.indices[slot] = index;
+    }
+
+    /// The first rows of all: those of the highest ceilings are scored before any other, for a bar that keeps most of
+    /// the others out from the start.
+    #[inline(always)]
+    fn begin<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Chunk,
+        first: usize,
+        allowed: &[u64],
+        tile: &QueryTile,
+        queries: &[Query],
+        tops: &mut [Shortlist],
+    ) {
+        if std::mem::take(&mut chunk.any_met) {
+            chunk.met = [[0; Self::CHUNK]; TILE];
+        }
+        let groups = allowed.len().min(self.rows() / GROUP / SEED_PART);
+        let rows: usize = allowed[..groups].iter().map(|rows| rows.count_ones() as usize).sum();
+        if tops.iter().any(|top| !top.is_new() || rows < 16 * top.step()) {
+            return;
+        }
+        let mut bounds = [f32::NEG_INFINITY; TILE];
+        for (slot, &allowed) in allowed[..groups].iter().enumerate().filter(|&(_, &allowed)| allowed != 0) {
+            let masks = self.survivors(simd, chunk, slot, tile, queries, &bounds);
+            for (i, top) in tops.iter_mut().enumerate() {
+                let rows = rows_of(masks[i] & allowed);
+                let values = &chunk.values[i];
+                let least = top.sow(rows.map(|r| Candidate::new(values[r], (first + slot) * GROUP + r)));
+                bounds[i] = bounds[i].max(least);
+            }
+        }
+        let Chunk { met, scratch, .. } = chunk;
+        for ((top, query), met) in tops.iter_mut().zip(queries).zip(met) {
+            top.reap(simd, self, query, scratch, |row| met[row / GROUP - first] |= 1 << (row % GROUP));
+        }
+        chunk.any_met = true;
     }
 
     #[inline(always)]
@@ -403,17 +465,17 @@ impl Scan for Staged<'_> {
     ) {
         let first = chunk.indices[at.slot] * GROUP;
         let values = &chunk.values[at.place];
+        let mask = mask & !chunk.met[at.place][at.slot];
         if top.wait(rows_of(mask).map(|r| Candidate::new(values[r], first + r))) {
             top.settle(simd, self, query, false, &mut chunk.scratch);
         }
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, query: &Query, mut top: Shortlist) -> Vec<Hit> {
-        let mut scratch = self.codes.scratch();
+    fn finish<S: Simd>(&self, simd: S, chunk: &mut Chunk, query: &Query, mut top: Shortlist) -> Vec<Hit> {
         // The best first, for a bar that keeps most of the others out.
-        top.settle(simd, self, query, false, &mut scratch);
-        top.settle(simd, self, query, true, &mut scratch);
+        top.settle(simd, self, query, false, &mut chunk.scratch);
+        top.settle(simd, self, query, true, &mut chunk.scratch);
         top.into_best().into_sorted()
     }
 }

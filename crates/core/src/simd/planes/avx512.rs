@@ -123,44 +123,81 @@ pub(crate) unsafe fn expand(view: ExpandView<'_>) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    let Codes { top, tops, low, lows, run } = view.codes;
-    let dims = run * view.tables.len();
-    let one = _mm512_set1_epi8(1);
-    // Worth of each top bit.
-    let mut worth = [one; LEVEL_BITS];
-    for (p, worth) in worth.iter_mut().enumerate().take(tops) {
-        *worth = _mm512_set1_epi8((1_u8 << (tops + lows - 1 - p)).cast_signed());
-    }
+    // SAFETY: the caller's promise.
+    unsafe { if view.codes.tops == 1 { dots_up_to::<1>(view) } else { dots_up_to::<LEVEL_BITS>(view) } }
+}
+
+/// # Safety
+/// As `dots`, and at most TOPS top planes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn dots_up_to<const TOPS: usize>(view: DotsView<'_>) -> [i32; 2] {
+    let Codes { tops, lows, run, .. } = view.codes;
+    // What a bit of each top plane is worth.
+    let worth: [__m512i; TOPS] = std::array::from_fn(|p| {
+        let shift = (tops + lows).saturating_sub(p + 1);
+        _mm512_set1_epi8((1_u8 << shift).cast_signed())
+    });
     let mut acc = [_mm512_setzero_si512(); 2];
-    for j in (0..run).step_by(BLOCK) {
-        let count = BLOCK.min(run - j);
-        let lanes = u64::MAX >> (BLOCK - count);
-        // SAFETY: bits j .. j + count of run r lie at r·run + j of each top plane of `dims` bits, and at j of each low
-        // plane of `run`, all multiples of 8 (DotsView, Checks 1 and 4); both query planes have `dims` values
-        // (Check 2). No more than `count` bits or values are read.
-        unsafe {
-            let mut shared = _mm512_setzero_si512();
-            for p in 0..lows {
-                let word = bits(low.as_ptr().add((p * run + j) / 8), count);
-                let twice = _mm512_add_epi8(shared, shared);
-                shared = _mm512_mask_add_epi8(twice, word, twice, one);
-            }
-            for (r, table) in view.tables.iter().enumerate() {
-                let at = r * run + j;
-                let mut codes = shared;
-                for (p, &worth) in worth.iter().enumerate().take(tops) {
-                    let word = bits(top.as_ptr().add((p * dims + at) / 8), count);
-                    codes = _mm512_mask_add_epi8(codes, word, codes, worth);
-                }
-                let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
-                for (acc, plane) in acc.iter_mut().zip([view.high, view.low]) {
-                    let plane = _mm512_maskz_loadu_epi8(lanes, plane.as_ptr().add(at));
-                    *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
-                }
-            }
+    let whole = run / BLOCK * BLOCK;
+    // SAFETY: dimensions below `run`.
+    unsafe {
+        for j in (0..whole).step_by(BLOCK) {
+            block_dots(view, j, BLOCK, &worth, &mut acc);
+        }
+        if whole < run {
+            block_dots(view, whole, run - whole, &worth, &mut acc);
         }
     }
     acc.map(|acc| _mm512_reduce_add_epi32(acc))
+}
+
+/// Dimensions j .. j + `count` of all runs.
+///
+/// # Safety
+/// As `dots`, at most TOPS top planes, `count` is 1 to BLOCK and j + `count` at most `run`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn block_dots<const TOPS: usize>(
+    view: DotsView<'_>,
+    j: usize,
+    count: usize,
+    worth: &[__m512i; TOPS],
+    acc: &mut [__m512i; 2],
+) {
+    let Codes { top, tops, low, lows, run } = view.codes;
+    let dims = run * view.tables.len();
+    let one = _mm512_set1_epi8(1);
+    let lanes = u64::MAX >> (BLOCK - count);
+    // SAFETY: bits j .. j + count of run r lie at r·run + j of each top plane of `dims` bits, and at j of each low
+    // plane of `run`, all multiples of 8 (DotsView, Checks 1 and 4); both query planes have `dims` values (Check 2).
+    // No more than `count` bits or values are read.
+    unsafe {
+        let mut shared = _mm512_setzero_si512();
+        for p in 0..lows {
+            let word = bits(low.as_ptr().add((p * run + j) / 8), count);
+            let twice = _mm512_add_epi8(shared, shared);
+            shared = _mm512_mask_add_epi8(twice, word, twice, one);
+        }
+        for (r, table) in view.tables.iter().enumerate() {
+            let at = r * run + j;
+            let mut codes = shared;
+            for (p, &worth) in worth.iter().enumerate().take(tops) {
+                let word = bits(top.as_ptr().add((p * dims + at) / 8), count);
+                codes = _mm512_mask_add_epi8(codes, word, codes, worth);
+            }
+            let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
+            for (acc, plane) in acc.iter_mut().zip([view.high, view.low]) {
+                let plane = plane.as_ptr().add(at);
+                let plane = if count == BLOCK {
+                    _mm512_loadu_si512(plane.cast())
+                } else {
+                    _mm512_maskz_loadu_epi8(lanes, plane)
+                };
+                *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
+            }
+        }
+    }
 }
 
 /// `count` bits, a multiple of 8 up to 64.
