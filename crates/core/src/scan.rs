@@ -47,6 +47,15 @@ pub struct At {
     pub place: usize,
 }
 
+/// The groups of a chunk.
+#[derive(Clone, Copy)]
+pub struct Groups<'a> {
+    /// The group at place 0.
+    pub first: usize,
+    /// For each place, the rows that a query may return.
+    pub allowed: &'a [u64],
+}
+
 /// Rows in groups of 64, and how to score them.
 pub trait Scan: Sync {
     /// A query, ready to be scored.
@@ -86,16 +95,14 @@ pub trait Scan: Sync {
     /// Makes place `slot` of the chunk stand for group `index`.
     fn enter<S: Simd>(&self, simd: S, chunk: &mut Self::Chunk, slot: usize, index: usize);
 
-    /// Called before a tile meets a chunk, whose place 0 is group `first`; `allowed` has the rows of each place that
-    /// every query may return. Selections may take some of these rows, to raise their bar early: no row that was taken
-    /// may be taken again by [`Scan::score`].
+    /// Called before a tile meets a chunk. Selections may take rows of it, to raise their bar early: such rows are not
+    /// taken again by [`Scan::score`]. Not called where each query has a mask of its own.
     #[inline(always)]
     fn begin<S: Simd>(
         &self,
         _simd: S,
         _chunk: &mut Self::Chunk,
-        _first: usize,
-        _allowed: &[u64],
+        _groups: Groups<'_>,
         _tile: &Self::Tile,
         _queries: &[Self::Query],
         _tops: &mut [Self::Top],
@@ -341,7 +348,8 @@ impl<T: Scan> Work for Pass<'_, T> {
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
             for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
                 if !matches!(masks, Masks::PerQuery(_)) {
-                    scan.begin(simd, state, first, &allowed[..groups.len()], tile, queries, tops);
+                    let groups = Groups { first, allowed: &allowed[..groups.len()] };
+                    scan.begin(simd, state, groups, tile, queries, tops);
                     bounds.iter_mut().zip(&*tops).for_each(|(bound, top)| *bound = top.bound());
                 }
                 for (slot, group) in groups.clone().enumerate() {

@@ -18,10 +18,11 @@
 //! and number of threads. One row in hundreds is above a ceiling, by little; `exact_scan` leaves ceilings out.
 //!
 //! Candidates wait in a [`Shortlist`]; from time to time the most promising are scored to raise the bar for all.
-//! Its length follows from the bar, not from k.
+//! Its length follows from the bar, not from k. The first bar comes from the most promising of a part of the rows,
+//! scored before any other waits.
 
 use counterpoint_core::metric::Metric;
-use counterpoint_core::scan::{At, Scan, rows_of};
+use counterpoint_core::scan::{At, Groups, Masks, Scan, rows_of};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, int8, prefetch, run};
@@ -38,11 +39,11 @@ use crate::store::Codes;
 const SURE: f32 = 2.8;
 /// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
 const SURE_FITTED: f32 = 3.5;
-/// Queries that meet a row when all rows' scanned bits are worth putting together first: half of those that score
-/// it, by far.
+/// Up to so many rows a query, the scanned bits of all rows are put together before the search: some 50 to 150 rows a
+/// query are scored in full, and a row of a group costs several times as much to put together as one of 64.
 const MANY: usize = 128;
 
-/// Of all groups, the part whose rows are met first, for a bar.
+/// One group in so many gives the first bar, those of the first chunk at most.
 const SEED_PART: usize = 8;
 
 /// A prepared query.
@@ -247,14 +248,15 @@ pub(crate) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// For so many queries.
-    pub(crate) fn new(codes: &'a Codes, queries: usize, control: &Control) -> Self {
-        let mut scanned = Vec::new();
+    /// For so many queries, each of which may return the rows of `masks`.
+    pub(crate) fn new(codes: &'a Codes, queries: usize, masks: &Masks, control: &Control) -> Self {
+        let (rows, mut scanned) = (Store::len(codes), Vec::new());
         if let Some(quantizer) = codes.quantizer()
-            && Store::len(codes) <= queries.saturating_mul(MANY)
+            && rows <= queries.saturating_mul(MANY)
+            && rows <= 4 * masks.widest(rows)
         {
             let bytes = quantizer.scan_bits() / 8;
-            scanned.resize(Store::len(codes).next_multiple_of(GROUP) * bytes, 0);
+            scanned.resize(rows.next_multiple_of(GROUP) * bytes, 0);
             run(control.level(), Gather { codes, bytes, scanned: &mut scanned });
         }
         Self { codes, scanned }
@@ -406,12 +408,12 @@ impl Scan for Staged<'_> {
         &self,
         simd: S,
         chunk: &mut Chunk,
-        first: usize,
-        allowed: &[u64],
+        groups: Groups<'_>,
         tile: &QueryTile,
         queries: &[Query],
         tops: &mut [Shortlist],
     ) {
+        let Groups { first, allowed } = groups;
         if std::mem::take(&mut chunk.any_met) {
             chunk.met = [[0; Self::CHUNK]; TILE];
         }
