@@ -1,4 +1,4 @@
-"""SymphonyQG: recall, what changes become of the graph, filters, threads, files, what is refused."""
+"""SymphonyQG: recall, how its graph changes, filters, threads, files, what is refused."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_churn() -> None:
     truth = cp.Flat("cosine").fit(pool[live], live).search(data.queries).ids
     fresh = cp.SymphonyQG("cosine").fit(pool[live], live)
 
-    def recall(index: cp.Index) -> float:
+    def recall(index: cp.SymphonyQG) -> float:
         found = index.search(data.queries, ef=50).ids
         pairs = zip(found.tolist(), truth.tolist(), strict=True)
         return sum(len({*a} & {*b}) for a, b in pairs) / truth.size
@@ -192,9 +192,7 @@ def test_save_and_load(tmp_path: Path) -> None:
         ({"seed": -1}, ValueError, "seed"),
     ],
 )
-def test_constructor_refuses(
-    options: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_constructor_refuses(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         cp.SymphonyQG("l2", **options)
 
@@ -209,7 +207,7 @@ def test_search_refuses() -> None:
         ({"n_probe": 1}, TypeError),
     ):
         with pytest.raises(error):
-            index.search(query, **knobs)  # type: ignore[arg-type]
+            index.search(query, **knobs)
     broken = query.copy()
     broken[3] = np.nan
     with pytest.raises(ValueError, match="row 0, column 3"):

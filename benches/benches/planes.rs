@@ -1,5 +1,5 @@
 //! planes kernels: one row a call, as a search calls them for its survivors: the sum of its planes, its planes as
-//! codes, and its codes' levels × both planes of a query.
+//! codes, and the levels of its codes × both planes of a query.
 
 use std::hint::black_box;
 
@@ -49,8 +49,8 @@ impl Kernel for Expanded<'_> {
 
 #[derive(Clone, Copy)]
 struct Levels<'a> {
-    codes: &'a [u8],
-    table: &'a [i8; planes::LEVELS],
+    codes: planes::Codes<'a>,
+    tables: &'a [[u8; planes::LEVELS]],
     high: &'a [i8],
     low: &'a [i8],
 }
@@ -59,7 +59,7 @@ impl Kernel for Levels<'_> {
     type Output = [i32; 2];
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) -> [i32; 2] {
-        simd.levels_dots(black_box(self.codes), self.table, self.high, self.low)
+        simd.planes_dots(black_box(self.codes), self.tables, self.high, self.low)
     }
 }
 
@@ -105,18 +105,27 @@ fn bench(criterion: &mut Criterion) {
         group.finish();
     }
 
-    for (dim, mask) in [(384, 15), (384, 63), (784, 15)] {
-        let codes: Vec<u8> = (0..dim).map(|j| scrambled(3, j) & mask).collect();
-        let table: [i8; planes::LEVELS] = std::array::from_fn(|k| scrambled(4, k).cast_signed());
-        let [high, low] =
+    // Codes of four bits, of six, and signs with four bits to each four dimensions.
+    for (run, runs, lows) in [(384, 1, 3), (384, 1, 5), (96, 4, 4), (784, 1, 3)] {
+        let dim = run * runs;
+        let [top, low] =
+            [dim, lows * run].map(|bits| (0..bits / 8).map(|j| scrambled(bits, j)).collect::<Vec<_>>());
+        let tables: Vec<[u8; planes::LEVELS]> =
+            (0..runs).map(|r| std::array::from_fn(|k| scrambled(4 + 10 * r, k))).collect();
+        let [high, low_values] =
             [5, 6].map(|seed| (0..dim).map(|j| scrambled(seed, j).cast_signed()).collect::<Vec<i8>>());
-        let mut group = criterion.benchmark_group(format!("planes/d={dim}/levels={}", u32::from(mask) + 1));
+        let bit = |plane: &[u8], j: usize| usize::from(plane[j / 8] >> (j % 8) & 1);
+        let mut want = [0; 2];
+        for j in 0..dim {
+            let code = (0..lows).fold(bit(&top, j), |code, p| 2 * code + bit(&low[p * run / 8..], j % run));
+            for (want, plane) in want.iter_mut().zip([&high, &low_values]) {
+                *want += i32::from(tables[j / run][code]) * i32::from(plane[j]);
+            }
+        }
+        let mut group = criterion.benchmark_group(format!("planes/d={dim}/runs={runs}/bits={}", lows + 1));
         for level in Level::available() {
-            let kernel = Levels { codes: &codes, table: &table, high: &high, low: &low };
-            let want = [&high, &low].map(|plane| {
-                let terms = codes.iter().zip(plane);
-                terms.map(|(&c, &q)| i32::from(table[usize::from(c)]) * i32::from(q)).sum::<i32>()
-            });
+            let codes = planes::Codes { top: &top, tops: 1, low: &low, lows, run };
+            let kernel = Levels { codes, tables: &tables, high: &high, low: &low_values };
             assert_eq!(repeat(level, 1, kernel), want, "{}", level.name());
             group.throughput(Throughput::Elements(64));
             group.bench_function(BenchmarkId::new("dots", level.name()), |b| {

@@ -23,8 +23,8 @@ use crate::result;
 use crate::scalars::{Given, threads};
 use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
-use crate::tune::Tuning;
 use crate::symphony_qg::SymphonyQg;
+use crate::tune::Tuning;
 use crate::turboquant::TurboQuant;
 
 /// Vectors, searched by distance: what Flat, LVQ and all other methods share.

@@ -6,7 +6,7 @@
 //! that of scoring every row: the same for any batch size, thread count and order of rows.
 //!
 //! **Order of loops.** Chunks of groups outside, tiles inside, the groups of a chunk innermost: rows are read from
-//! memory once per [`BATCH`] queries and stay in cache for all their tiles. A chunk is one group where a group
+//! memory once per [`Scan::BATCH`] queries and stay in cache for all their tiles. A chunk is one group where a group
 //! is costly to enter, more where a tile is large and wants to stay in the nearest cache ([`Scan::CHUNK`]).
 
 use crate::ids::RowMask;
@@ -16,8 +16,6 @@ use crate::simd::{GROUP, Simd, TILE, Work, run};
 use crate::threads::{Cancelled, Control};
 use crate::vectors::{InputError, RowSource};
 
-/// Queries scanned together by one thread.
-pub const BATCH: usize = 170 * TILE;
 /// Groups between two looks at the cancellation flag.
 const POLL: usize = 32;
 
@@ -49,6 +47,15 @@ pub struct At {
     pub place: usize,
 }
 
+/// The groups of a chunk.
+#[derive(Clone, Copy)]
+pub struct Groups<'a> {
+    /// The group at place 0.
+    pub first: usize,
+    /// For each place, the rows that a query may return.
+    pub allowed: &'a [u64],
+}
+
 /// Rows in groups of 64, and how to score them.
 pub trait Scan: Sync {
     /// A query, ready to be scored.
@@ -64,6 +71,8 @@ pub trait Scan: Sync {
     const SPARSE: u32;
     /// Groups of a chunk; a divisor of 32.
     const CHUNK: usize = 1;
+    /// Queries scanned together by one thread: rows are read once for so many.
+    const BATCH: usize = 170 * TILE;
 
     /// Number of rows.
     fn rows(&self) -> usize;
@@ -85,6 +94,20 @@ pub trait Scan: Sync {
 
     /// Makes place `slot` of the chunk stand for group `index`.
     fn enter<S: Simd>(&self, simd: S, chunk: &mut Self::Chunk, slot: usize, index: usize);
+
+    /// Called before a tile meets a chunk. Selections may take rows of it, to raise their bar early: such rows are not
+    /// taken again by [`Scan::score`]. Not called where each query has a mask of its own.
+    #[inline(always)]
+    fn begin<S: Simd>(
+        &self,
+        _simd: S,
+        _chunk: &mut Self::Chunk,
+        _groups: Groups<'_>,
+        _tile: &Self::Tile,
+        _queries: &[Self::Query],
+        _tops: &mut [Self::Top],
+    ) {
+    }
 
     /// For each query of a tile, the rows of the chunk's group `slot` that may be at most `bounds` far: bit r for
     /// row r. Bits of absent rows, and entries beyond the tile's queries, are ignored.
@@ -110,8 +133,14 @@ pub trait Scan: Sync {
         top: &mut Self::Top,
     );
 
-    /// The hits of a query that has met every row, nearest first.
-    fn finish<S: Simd>(&self, simd: S, query: &Self::Query, top: Self::Top) -> Vec<Hit>;
+    /// The hits of a query that has met every row, nearest first. `chunk` is room, for any queries.
+    fn finish<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Self::Chunk,
+        query: &Self::Query,
+        top: Self::Top,
+    ) -> Vec<Hit>;
 }
 
 /// The `k` best rows for each query, nearest first.
@@ -179,7 +208,7 @@ pub fn search<T: Scan>(
     let count = queries.len();
     let groups = scan.rows().div_ceil(GROUP);
     let threads = control.threads();
-    let share = count.div_ceil(threads).next_multiple_of(TILE).min(BATCH);
+    let share = count.div_ceil(threads).next_multiple_of(TILE).min(T::BATCH);
     if count == 1 || share * (threads - 1) < count || groups < 4 * threads {
         // Enough queries for all: each thread scans every row for its own. One query stays on the caller's thread.
         let batches = (0..count).step_by(share.max(1));
@@ -281,7 +310,8 @@ impl<T: Scan> Work for Finish<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Hits {
         let Batch { queries, tops, .. } = self.batch;
-        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, query, top)).collect()
+        let mut chunk = self.scan.chunk(1);
+        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, &mut chunk, query, top)).collect()
     }
 }
 
@@ -317,6 +347,11 @@ impl<T: Scan> Work for Pass<'_, T> {
             }
             let chunks = batch.queries.chunks(TILE).zip(batch.tops.chunks_mut(TILE));
             for (t, ((queries, tops), (tile, bounds))) in chunks.zip(&mut batch.tiles).enumerate() {
+                if !matches!(masks, Masks::PerQuery(_)) {
+                    let groups = Groups { first, allowed: &allowed[..groups.len()] };
+                    scan.begin(simd, state, groups, tile, queries, tops);
+                    bounds.iter_mut().zip(&*tops).for_each(|(bound, top)| *bound = top.bound());
+                }
                 for (slot, group) in groups.clone().enumerate() {
                     let allowed = allowed[slot];
                     if allowed == 0 {

@@ -224,7 +224,7 @@ impl Scan for Codes {
         }
     }
 
-    fn finish<S: Simd>(&self, _: S, _: &Query, top: TopK) -> Vec<Hit> {
+    fn finish<S: Simd>(&self, _: S, _: &mut Group, _: &Query, top: TopK) -> Vec<Hit> {
         top.into_sorted()
     }
 }

@@ -13,7 +13,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
-use counterpoint_core::vectors::{InputError, MAX_DIM, RowSource};
+use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::build::{build, frame};
@@ -131,7 +131,12 @@ impl Store for Edges {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact: true, reconstruct: true, knobs: vec![Knob::ef()] }
+        Capabilities {
+            exact: false,
+            reconstruct: true,
+            // `rerank` may be 0; there is no choice to tune.
+            knobs: vec![Knob::ef(), Knob::rerank(Keep::None, 1)],
+        }
     }
 
     fn blank(&self) -> Self {

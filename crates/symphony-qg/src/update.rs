@@ -75,7 +75,8 @@ impl RowSource for Chained<'_> {
 impl Fresh {
     /// Builds the index anew.
     pub(crate) fn whole(store: &Edges, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        let built = store.built(&Chained(store, rows), control)?;
+        let built =
+            store.built(&Chained(store, rows), control).map_err(|error| error.counted_from(store.live()))?;
         Ok(Self(Plan::Whole(Box::new(built), store.live())))
     }
 

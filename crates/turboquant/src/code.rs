@@ -7,8 +7,6 @@
 //! is the same; the mean squared error is 0.1017 where the Lloyd-Max codebook of two bits has 0.1175. A quad is
 //! dimensions i, i + n, i + 2n, i + 3n of a segment of 4n, so that each quarter has one table of levels.
 
-use std::ops::Range;
-
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::planes::LEVELS;
 
@@ -62,12 +60,11 @@ impl Code {
         }
     }
 
-    /// Runs of `dims`, a multiple of 32, that share a table of levels, with the table.
-    pub(crate) fn tables(&self, dims: Range<usize>) -> Vec<(Range<usize>, [i8; LEVELS])> {
+    /// Tables of levels + 128, for equal runs of a segment's dimensions.
+    pub(crate) fn tables(&self) -> Vec<[u8; LEVELS]> {
         match self {
-            Code::Scalar(book) => vec![(dims, book.table())],
+            Code::Scalar(book) => vec![book.table().map(lifted)],
             Code::Quads => {
-                let n = dims.len() / 4;
                 let table = |s: usize| {
                     let mut table = [0; LEVELS];
                     for (i, quad) in QUADS.iter().enumerate() {
@@ -75,9 +72,9 @@ impl Code {
                         let level = quad[s].cast_signed();
                         (table[i], table[16 + i]) = (-level, level);
                     }
-                    table
+                    table.map(lifted)
                 };
-                (0..4).map(|s| (dims.start + s * n..dims.start + (s + 1) * n, table(s))).collect()
+                (0..4).map(table).collect()
             }
         }
     }
@@ -124,6 +121,11 @@ impl Code {
     }
 }
 
+/// A level + 128.
+fn lifted(level: i8) -> u8 {
+    level.cast_unsigned() ^ 128
+}
+
 /// The number of thresholds below each value × `stretch`. They are 2^b − 1 and symmetric about the one in the middle,
 /// which is 0: those above it are counted below the magnitude, and the sign says from which side.
 #[inline(always)]
@@ -146,6 +148,22 @@ fn scalars(values: &[f32], stretch: f32, thresholds: &[f32], codes: &mut [u8]) {
     }
 }
 
+/// [`QUADS`], each with half its squared length.
+const WITH_HALVES: [[f32; 5]; 16] = {
+    let mut table = [[0.0; 5]; 16];
+    let mut i = 0;
+    while i < 16 {
+        let mut s = 0;
+        while s < 4 {
+            table[i][s] = QUADS[i][s] as f32;
+            table[i][4] += 0.5 * table[i][s] * table[i][s];
+            s += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
 /// The sign of each value, bit 4, and the nearest entry to the magnitudes of its quad, bits 0 to 3.
 #[inline(always)]
 fn quads(values: &[f32], stretch: f32, codes: &mut [u8]) {
@@ -153,37 +171,32 @@ fn quads(values: &[f32], stretch: f32, codes: &mut [u8]) {
     const LANES: usize = 8;
     let quarter = values.len() / 4;
     for i in (0..quarter).step_by(LANES) {
-        let mut magnitudes = [[0.0_f32; LANES]; 4];
-        for (s, magnitudes) in magnitudes.iter_mut().enumerate() {
-            let values = &values[s * quarter + i..s * quarter + i + LANES];
+        let magnitudes = |s: usize| {
+            let mut magnitudes = [0.0_f32; LANES];
+            let values = &values[s * quarter + i..][..LANES];
+            let pairs = magnitudes.iter_mut().zip(values);
+            pairs.for_each(|(to, value)| *to = value.abs() * (stretch / QUAD_UNIT));
             magnitudes
-                .iter_mut()
-                .zip(values)
-                .for_each(|(to, value)| *to = value.abs() * (stretch / QUAD_UNIT));
-        }
+        };
+        let (w, x, y, z) = (magnitudes(0), magnitudes(1), magnitudes(2), magnitudes(3));
         let (mut least, mut nearest) = ([f32::INFINITY; LANES], [0_u32; LANES]);
-        for (entry, quad) in QUADS.iter().enumerate() {
-            let quad = quad.map(f32::from);
-            let half = 0.5 * (quad[0] * quad[0] + quad[1] * quad[1] + quad[2] * quad[2] + quad[3] * quad[3]);
-            // Half the squared distance, less what all entries share.
-            let mut distance = [half; LANES];
-            for (quad, magnitudes) in quad.iter().zip(&magnitudes) {
-                for (distance, magnitude) in distance.iter_mut().zip(magnitudes) {
-                    *distance -= quad * magnitude;
-                }
-            }
-            for ((least, nearest), distance) in least.iter_mut().zip(&mut nearest).zip(distance) {
-                *nearest = if distance < *least { entry as u32 } else { *nearest };
-                *least = if distance < *least { distance } else { *least };
+        for (entry, &[a, b, c, d, half]) in WITH_HALVES.iter().enumerate() {
+            for l in 0..LANES {
+                // Half the squared distance, less what all entries share.
+                let distance = half - a * w[l] - b * x[l] - c * y[l] - d * z[l];
+                let nearer = distance < least[l];
+                nearest[l] = if nearer { entry as u32 } else { nearest[l] };
+                least[l] = if nearer { distance } else { least[l] };
             }
         }
+        let mut entries = [0_u8; LANES];
+        entries.iter_mut().zip(&nearest).for_each(|(to, &from)| *to = from as u8);
         for s in 0..4 {
-            let at = s * quarter + i..s * quarter + i + LANES;
-            for ((code, value), &entry) in codes[at.clone()].iter_mut().zip(&values[at]).zip(&nearest) {
-                *code = entry as u8 | u8::from(*value > 0.0) << 4;
-            }
+            codes[s * quarter + i..][..LANES].copy_from_slice(&entries);
         }
     }
+    // Apart: it vectorises.
+    codes.iter_mut().zip(values).for_each(|(code, value)| *code |= u8::from(*value > 0.0) << 4);
 }
 
 #[cfg(test)]
@@ -227,8 +240,8 @@ mod tests {
 
     #[test]
     fn tables_give_the_levels_of_a_code() {
-        let tables = Code::Quads.tables(32..64);
+        let tables = Code::Quads.tables();
         assert_eq!(tables.len(), 4);
-        assert_eq!((tables[3].0.clone(), tables[3].1[1], tables[3].1[17]), (56..64, -67, 67));
+        assert_eq!((tables[3][1], tables[3][17]), (128 - 67, 128 + 67));
     }
 }

@@ -98,7 +98,7 @@ impl Codebook {
         &self.thresholds
     }
 
-    /// The grid as the table that `Simd::levels_dots` looks up, zeros beyond 2ᵇ.
+    /// The grid as a table that codes look up, zeros beyond 2ᵇ.
     pub fn table(&self) -> [i8; 1 << MAX_BITS] {
         let mut table = [0; 1 << MAX_BITS];
         table.iter_mut().zip(&self.grid).for_each(|(to, &level)| *to = level);

@@ -22,6 +22,7 @@ use counterpoint_core::simd::{GROUP, Simd, TILE};
 use counterpoint_core::table::Store;
 use counterpoint_core::vectors::InputError;
 
+use crate::quantizer::Segment;
 use crate::staged::{self, Scratch};
 use crate::store::Codes;
 
@@ -78,10 +79,8 @@ impl Full<'_> {
         for r in 0..GROUP {
             self.0.unpack(simd, quantizer, group.index * GROUP + r, &mut group.scratch);
             let codes = &mut group.scratch.codes;
-            for (dims, table) in quantizer.segments.iter().flat_map(|segment| &segment.tables) {
-                for code in &mut codes[dims.clone()] {
-                    *code = table[usize::from(*code) % table.len()].cast_unsigned() ^ 128;
-                }
+            for (dims, table) in quantizer.segments.iter().flat_map(Segment::runs) {
+                codes[dims].iter_mut().for_each(|code| *code = table[usize::from(*code) % table.len()]);
             }
             let square: i32 = codes.iter().map(|&code| (i32::from(code) - 128).pow(2)).sum();
             int8::write_row(Bits::Eight, &mut group.codes, r, codes);
@@ -202,7 +201,7 @@ impl Scan for Full<'_> {
         }
     }
 
-    fn finish<S: Simd>(&self, _: S, _: &Query, top: TopK) -> Vec<Hit> {
+    fn finish<S: Simd>(&self, _: S, _: &mut Group, _: &Query, top: TopK) -> Vec<Hit> {
         top.into_sorted()
     }
 }

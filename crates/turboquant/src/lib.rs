@@ -32,6 +32,7 @@ mod full;
 mod parameters;
 mod quantizer;
 mod search;
+mod shortlist;
 mod staged;
 mod store;
 

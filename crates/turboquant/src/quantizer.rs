@@ -23,7 +23,7 @@ use counterpoint_core::file::TensorView;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::{Rotation, Structured};
 use counterpoint_core::simd::Simd;
-use counterpoint_core::simd::planes::LEVELS;
+use counterpoint_core::simd::planes::{Codes, LEVELS};
 use counterpoint_core::vectors::Matrix;
 
 use crate::code::Code;
@@ -39,9 +39,11 @@ pub(crate) struct Segment {
     pub(crate) deviation: f32,
     /// The top bits of a code that the scan reads.
     pub(crate) scanned: u32,
+    /// Planes that it does not.
+    lows: usize,
     pub(crate) code: Code,
-    /// Runs of dimensions with their levels.
-    pub(crate) tables: Vec<(Range<usize>, [i8; LEVELS])>,
+    /// Levels + 128 of the dimensions' runs.
+    pub(crate) tables: Vec<[u8; LEVELS]>,
     /// The worth of each scanned bit for a unit of query, such that the estimate is unbiased.
     pub(crate) worth: Vec<f32>,
     /// Variance of what the other bits would change, for a unit of query.
@@ -89,15 +91,39 @@ impl Segment {
         let low = if book.bits() > 1 { scaled(fit.weights.last()) } else { 0.0 };
         let binary = Binary { sign: scaled(fit.weights.first()), low, noise: noise(fit.error) };
         Some(Self {
-            tables: code.tables(dims.clone()),
+            tables: code.tables(),
             dims,
             deviation,
+            lows: code.low_planes(scanned, 0).count(),
             scanned,
             code,
             worth,
             noise: missed,
             binary,
         })
+    }
+
+    /// Dimensions that share a table.
+    fn run(&self) -> usize {
+        self.dims.len() / self.tables.len().max(1)
+    }
+
+    /// Runs of dimensions, each with its table.
+    #[inline(always)]
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (Range<usize>, &[u8; LEVELS])> {
+        let run = self.run();
+        let first = (self.dims.start..).step_by(run.max(1));
+        first.zip(&self.tables).map(move |(first, table)| (first..first + run, table))
+    }
+
+    /// Takes the segment's planes off what is left of a row's.
+    #[inline(always)]
+    pub(crate) fn planes<'a>(&self, scan: &mut &'a [u8], low: &mut &'a [u8]) -> Codes<'a> {
+        let (tops, lows, run) = (self.scanned as usize, self.lows, self.run());
+        let (top, rest);
+        (top, *scan) = scan.split_at(tops * (self.dims.len() / 8));
+        (rest, *low) = low.split_at(lows * (run / 8));
+        Codes { top, tops, low: rest, lows, run }
     }
 
     /// Bytes of the low planes.
@@ -119,6 +145,9 @@ pub(crate) struct Quantizer {
     /// c, if there is one.
     center: Option<Matrix<f32>>,
     pub(crate) segments: Vec<Segment>,
+    /// Bits of a row that the scan reads, and bytes of its low planes.
+    scan_bits: usize,
+    low_bytes: usize,
     /// S.
     spread: f32,
     /// What brings w·h nearest to r, on average: see [`shrink`].
@@ -188,7 +217,9 @@ impl Quantizer {
         let shares = Vec::new();
         let shrink = shrink(&segments, square, dim, rotation.outputs());
         let spread = square.sqrt() as f32;
-        Self { metric, dim, rotation, padded, shares, center, segments, spread, shrink }
+        let scan_bits = segments.iter().map(|s| s.dims.len() * s.scanned as usize).sum();
+        let low_bytes = segments.iter().map(Segment::low_bytes).sum();
+        Self { metric, dim, rotation, padded, shares, center, segments, scan_bits, low_bytes, spread, shrink }
     }
 
     pub(crate) fn center_tensor(&self) -> Option<TensorView<'_>> {
@@ -207,12 +238,12 @@ impl Quantizer {
 
     /// Bits of a row that the scan reads.
     pub(crate) fn scan_bits(&self) -> usize {
-        self.segments.iter().map(|s| s.dims.len() * s.scanned as usize).sum()
+        self.scan_bits
     }
 
     /// Bytes of a row's low planes.
     pub(crate) fn low_bytes(&self) -> usize {
-        self.segments.iter().map(Segment::low_bytes).sum()
+        self.low_bytes
     }
 
     pub(crate) fn scratch(&self) -> Scratch {
@@ -286,10 +317,10 @@ impl Quantizer {
     /// The levels of codes, in units of their segments.
     #[inline(always)]
     fn levels(&self, codes: &[u8], levels: &mut [f32]) {
-        for (dims, table) in self.segments.iter().flat_map(|segment| &segment.tables) {
-            let codes = codes[dims.clone()].iter();
-            let pairs = levels[dims.clone()].iter_mut().zip(codes);
-            pairs.for_each(|(level, &code)| *level = f32::from(table[usize::from(code) % LEVELS]));
+        for (dims, table) in self.segments.iter().flat_map(Segment::runs) {
+            let table = table.map(|level| f32::from(level) - 128.0);
+            let pairs = levels[dims.clone()].iter_mut().zip(&codes[dims]);
+            pairs.for_each(|(level, &code)| *level = table[usize::from(code) % LEVELS]);
         }
     }
 
@@ -312,8 +343,6 @@ impl Quantizer {
     /// A prepared query, taken to where rows are: A and q'.
     #[inline(always)]
     pub(crate) fn query<S: Simd>(&self, simd: S, values: &mut [f32]) -> (f64, Vec<f32>) {
-        let exact =
-            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         let along = exact(values, self.center());
         values.iter_mut().zip(self.center()).for_each(|(value, center)| *value -= center);
         let base = match self.metric {
@@ -362,6 +391,22 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
         width /= 2;
     }
     sums[0] + rest
+}
+
+/// ⟨a, b⟩ in f64, in eight sums: the same on every level.
+#[inline(always)]
+fn exact(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0_f64; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(a) * f64::from(b);
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Splits the first `count` bytes off.

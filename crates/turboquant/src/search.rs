@@ -23,7 +23,7 @@ pub(crate) fn search(
         if options.exact_scan.unwrap_or(false) {
             scan::search(&Full(codes), queries, k, masks, control)
         } else {
-            scan::search(&Staged(codes), queries, k, masks, control)
+            scan::search(&Staged::new(codes, queries.len(), masks, control), queries, k, masks, control)
         }
     })
 }

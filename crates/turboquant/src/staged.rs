@@ -18,27 +18,33 @@
 //! and number of threads. One row in hundreds is above a ceiling, by little; `exact_scan` leaves ceilings out.
 //!
 //! Candidates wait in a [`Shortlist`]; from time to time the most promising are scored to raise the bar for all.
-//! Its length follows from the bar, not from k.
+//! Its length follows from the bar, not from k. The first bar comes from the most promising of a part of the rows,
+//! scored before any other waits.
 
 use counterpoint_core::metric::Metric;
-use counterpoint_core::scan::{At, Scan, Selection, rows_of};
-use counterpoint_core::select::{Hit, TopK, ordered_bits};
+use counterpoint_core::scan::{At, Groups, Masks, Scan, rows_of};
+use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
-use counterpoint_core::simd::{GROUP, Simd, TILE, int8, prefetch};
+use counterpoint_core::simd::{GROUP, Simd, TILE, Work, int8, prefetch, run};
+use counterpoint_core::table::Store;
+use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::InputError;
 
 use crate::code::Code;
 use crate::quantizer::{Quantizer, dot};
+use crate::shortlist::{Candidate, Shortlist};
 use crate::store::Codes;
 
 /// Deviations that a ceiling is above the estimate: beyond it lies one in 390.
 const SURE: f32 = 2.8;
 /// The same where bits follow the data, whose axes are not scanned alike: near rows lose a little there.
 const SURE_FITTED: f32 = 3.5;
-/// Candidates between the one that is scored and the one whose low planes are asked for.
-const AHEAD: usize = 8;
-/// Fewest candidates that wait before some are scored.
-const WAIT: usize = 256;
+/// Up to so many rows a query, the scanned bits of all rows are put together before the search: some 50 to 150 rows a
+/// query are scored in full, and a row of a group costs several times as much to put together as one of 64.
+const MANY: usize = 128;
+
+/// One group in so many gives the first bar, those of the first chunk at most.
+const SEED_PART: usize = 8;
 
 /// A prepared query.
 pub(crate) struct Query {
@@ -49,6 +55,8 @@ pub(crate) struct Query {
     band: f32,
     second: Option<Second>,
     pub(crate) exact: int8::Query,
+    /// 128·(256·Σ`exact.high` + Σ`exact.low`).
+    lift: i64,
 }
 
 /// Stage 2: ⟨q', h⟩ ≈ `sign`·(stage-1 sum) + `low`·Σcodes·weights + `rest`.
@@ -79,8 +87,7 @@ impl Second {
             return None;
         }
         let fit = &segment.binary;
-        let largest = rotated.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        let step = largest / 127.0;
+        let step = int8::largest(rotated) / 127.0;
         let inverse = if step > 1e-30 { 1.0 / step } else { 0.0 };
         let weights: Vec<i8> = rotated.iter().map(|v| round(v * inverse)).collect();
         let missed: Vec<f32> = rotated.iter().zip(&weights).map(|(v, &w)| v - step * f32::from(w)).collect();
@@ -110,100 +117,19 @@ fn round(value: f32) -> i8 {
     whole as i8 + i8::from(rest >= 0.5) - i8::from(rest <= -0.5)
 }
 
-/// A row that may be among the best.
-#[derive(Clone, Copy)]
-struct Candidate {
-    ceiling: f32,
-    row: u32,
-    /// w and a of the row: at hand when it is met, far away later.
-    scale: f32,
-    offset: f32,
-}
-
-impl Candidate {
-    /// Whether the candidate is out. What cannot be compared (a file may hold any numbers) is not.
-    #[inline(always)]
-    fn is_below(&self, limit: f32) -> bool {
-        self.ceiling < limit
-    }
-
-    /// Least for the most promising; no two are equal.
-    #[inline(always)]
-    fn key(&self) -> u64 {
-        u64::from(!ordered_bits(self.ceiling)) << 32 | u64::from(self.row)
-    }
-}
-
-/// What a query has found: candidates that wait, and the best of those scored.
-#[derive(Clone)]
-pub(crate) struct Shortlist {
-    k: usize,
-    best: TopK,
-    /// The least similarity of use, by `best`.
-    limit: f32,
-    waiting: Vec<Candidate>,
-    /// How many may wait before some are scored.
-    room: usize,
-}
-
-impl Selection for Shortlist {
-    #[inline(always)]
-    fn bound(&self) -> f32 {
-        self.limit
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.best.merge(other.best);
-        self.waiting.extend(other.waiting);
-    }
-}
-
-impl Shortlist {
-    /// Scores the most promising candidates, or all, and drops those below the bar.
-    #[inline(always)]
-    fn settle<S: Simd>(&mut self, simd: S, codes: &Codes, query: &Query, all: bool, scratch: &mut Scratch) {
-        let first = (self.k + self.k / 2).max(16);
-        let scored = if all || first >= self.waiting.len() {
-            self.waiting.len()
-        } else {
-            self.waiting.select_nth_unstable_by_key(first, Candidate::key);
-            first
-        };
-        let mut narrowed = std::mem::take(&mut scratch.narrowed);
-        for (i, candidate) in self.waiting[..scored].iter().enumerate() {
-            if let Some(soon) = self.waiting.get(i + AHEAD) {
-                prefetch(codes.low_row(soon.row as usize));
-            }
-            if !candidate.is_below(self.limit) {
-                narrowed.push(codes.narrow(simd, query, *candidate));
-            }
-        }
-        narrowed.sort_unstable_by_key(Candidate::key);
-        for candidate in narrowed.drain(..) {
-            if candidate.is_below(self.limit) {
-                break;
-            }
-            codes.score_one(simd, query, candidate, &mut self.best, scratch);
-            self.limit = codes.limit(query, self.best.bound());
-        }
-        scratch.narrowed = narrowed;
-        self.waiting.drain(..scored);
-        let limit = self.limit;
-        self.waiting.retain(|candidate| !candidate.is_below(limit));
-        self.room = (2 * self.waiting.len()).max(WAIT).max(2 * self.k);
-    }
-}
-
 /// Room for one row's code.
 pub(crate) struct Scratch {
     scan: Vec<u8>,
     pub(crate) codes: Vec<u8>,
-    narrowed: Vec<Candidate>,
+    pub(crate) narrowed: Vec<Candidate>,
 }
 
 /// What a thread holds of the groups it is at.
 pub(crate) struct Chunk {
     indices: Vec<usize>,
+    /// Rows that a query of the tile at hand has met already.
+    met: [[u64; Staged::CHUNK]; TILE],
+    any_met: bool,
     values: [[f32; GROUP]; TILE],
     scratch: Scratch,
 }
@@ -219,18 +145,12 @@ impl Codes {
         if self.metric == Metric::L2 { 2.0 } else { 1.0 }
     }
 
-    /// The least similarity of a row at most `bound` far, lowered by the rounding of these few f32 operations.
-    #[inline(always)]
-    fn limit(&self, query: &Query, bound: f32) -> f32 {
-        let (base, omega) = (query.base as f32, self.omega() as f32);
-        (base - bound) / omega - (base.abs() + bound.abs()) * (1.0 / 1_048_576.0)
-    }
-
     pub(crate) fn scratch(&self) -> Scratch {
         let (bits, padded) = self.quantizer().map_or((0, 0), |q| (q.scan_bits(), q.padded()));
         Scratch { scan: vec![0; bits / 8], codes: vec![0; padded], narrowed: Vec::new() }
     }
 
+    #[inline(always)]
     pub(crate) fn prepare<S: Simd>(
         &self,
         simd: S,
@@ -240,7 +160,7 @@ impl Codes {
         self.metric.prepare(values, index)?;
         let Some(quantizer) = self.quantizer() else {
             let (weights, exact) = (Weights::new(&[]), int8::Query::new(&[]));
-            return Ok(Query { base: 0.0, weights, band: 0.0, second: None, exact });
+            return Ok(Query { base: 0.0, weights, band: 0.0, second: None, exact, lift: 0 });
         };
         let (base, mut rotated) = quantizer.query(simd, values);
         let mut scan = Vec::with_capacity(quantizer.scan_bits());
@@ -263,7 +183,10 @@ impl Codes {
             let (to, from) = (&mut exact[segment.dims.clone()], &rotated[segment.dims.clone()]);
             to.iter_mut().zip(from).for_each(|(to, from)| *to = from * segment.code.unit());
         }
-        Ok(Query { base, weights, band, second, exact: int8::Query::new(&exact) })
+        let exact = int8::Query::new(&exact);
+        let high: i32 = exact.high.iter().map(|&v| i32::from(v)).sum();
+        let lift = 128 * (256 * i64::from(high) + i64::from(exact.low_sum));
+        Ok(Query { base, weights, band, second, exact, lift })
     }
 
     /// Puts a row's codes together, in `scratch`.
@@ -274,23 +197,16 @@ impl Codes {
         quantizer.codes(simd, scan, self.low_row(row), codes);
     }
 
-    /// ⟨q', h⟩ of a row, from all its bits.
+    /// ⟨q', h⟩ of a row, from all its bits. `scan` are those of the scan.
     #[inline(always)]
-    fn sum<S: Simd>(
-        &self,
-        simd: S,
-        quantizer: &Quantizer,
-        query: &Query,
-        row: usize,
-        scratch: &mut Scratch,
-    ) -> f64 {
-        self.unpack(simd, quantizer, row, scratch);
-        let codes = &scratch.codes;
-        let mut sum = 0;
-        for (dims, table) in quantizer.segments.iter().flat_map(|segment| &segment.tables) {
-            let dims = dims.clone();
-            let (high, low) = (&query.exact.high[dims.clone()], &query.exact.low[dims.clone()]);
-            let [high, low] = simd.levels_dots(&codes[dims], table, high, low);
+    fn sum<S: Simd>(&self, simd: S, quantizer: &Quantizer, query: &Query, row: usize, scan: &[u8]) -> f64 {
+        let (mut scan, mut low_planes) = (scan, self.low_row(row));
+        let mut sum = -query.lift;
+        for segment in &quantizer.segments {
+            let codes = segment.planes(&mut scan, &mut low_planes);
+            let (high, low) =
+                (&query.exact.high[segment.dims.clone()], &query.exact.low[segment.dims.clone()]);
+            let [high, low] = simd.planes_dots(codes, &segment.tables, high, low);
             sum += 256 * i64::from(high) + i64::from(low);
         }
         f64::from(query.exact.step) * sum as f64
@@ -319,27 +235,76 @@ impl Codes {
         scratch: &mut Scratch,
     ) -> f32 {
         let Some(quantizer) = self.quantizer() else { return f32::INFINITY };
-        self.distance(query, row, self.sum(simd, quantizer, query, row, scratch))
+        fastscan::read_row(self.scan_group(row / GROUP), row % GROUP, &mut scratch.scan);
+        self.distance(query, row, self.sum(simd, quantizer, query, row, &scratch.scan))
+    }
+}
+
+/// All rows of an index, in stages.
+pub(crate) struct Staged<'a> {
+    codes: &'a Codes,
+    /// Row after row of scanned bits, for many queries; or nothing.
+    scanned: Vec<u8>,
+}
+
+impl<'a> Staged<'a> {
+    /// For so many queries, each of which may return the rows of `masks`.
+    pub(crate) fn new(codes: &'a Codes, queries: usize, masks: &Masks, control: &Control) -> Self {
+        let (rows, mut scanned) = (Store::len(codes), Vec::new());
+        if let Some(quantizer) = codes.quantizer()
+            && rows <= queries.saturating_mul(MANY)
+            && rows <= 4 * masks.widest(rows)
+        {
+            let bytes = quantizer.scan_bits() / 8;
+            scanned.resize(rows.next_multiple_of(GROUP) * bytes, 0);
+            run(control.level(), Gather { codes, bytes, scanned: &mut scanned });
+        }
+        Self { codes, scanned }
+    }
+
+    #[inline(always)]
+    fn low_row(&self, row: usize) -> &[u8] {
+        self.codes.low_row(row)
+    }
+
+    /// Row after row of scanned bits, if there is such a table.
+    #[inline(always)]
+    fn scanned_row(&self, row: usize, bytes: usize) -> Option<&[u8]> {
+        self.scanned.get(row * bytes..(row + 1) * bytes)
+    }
+
+    /// Asks for what a row's bits are put together from.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, row: usize, scratch: &Scratch) {
+        prefetch(self.low_row(row));
+        self.scanned_row(row, scratch.scan.len()).into_iter().for_each(prefetch);
+    }
+
+    /// The least similarity of a row at most `bound` far, lowered by the rounding of these few f32 operations.
+    #[inline(always)]
+    pub(crate) fn limit(&self, query: &Query, bound: f32) -> f32 {
+        let (base, omega) = (query.base as f32, self.codes.omega() as f32);
+        (base - bound) / omega - (base.abs() + bound.abs()) * (1.0 / 1_048_576.0)
     }
 
     /// A candidate under the lower of its ceilings.
     #[inline(always)]
-    fn narrow<S: Simd>(&self, simd: S, query: &Query, mut candidate: Candidate) -> Candidate {
-        let Candidate { row, scale, offset, ceiling } = candidate;
-        if let Some(second) = &query.second
-            && scale > 0.0
-        {
-            let low = simd.planes_sum(self.low_row(row as usize), &second.spans, &second.weights);
+    pub(crate) fn narrow<S: Simd>(&self, simd: S, query: &Query, candidate: Candidate) -> Candidate {
+        let Some(second) = &query.second else { return candidate };
+        let (row, ceiling) = (candidate.row(), candidate.ceiling());
+        let (scale, offset) = self.codes.constants(row);
+        if scale > 0.0 {
+            let low = simd.planes_sum(self.low_row(row), &second.spans, &second.weights);
             let sign = (ceiling - offset) / scale - query.band;
             let sum = second.sign * sign + (second.low * low as f32 + second.rest);
-            candidate.ceiling = ceiling.min(offset + scale * (sum + second.band));
+            return Candidate::new(ceiling.min(offset + scale * (sum + second.band)), row);
         }
         candidate
     }
 
     /// Offers a candidate to `best`, at most as near as its ceiling.
     #[inline(always)]
-    fn score_one<S: Simd>(
+    pub(crate) fn score_one<S: Simd>(
         &self,
         simd: S,
         query: &Query,
@@ -347,17 +312,41 @@ impl Codes {
         best: &mut TopK,
         scratch: &mut Scratch,
     ) {
-        let Some(quantizer) = self.quantizer() else { return };
-        let Candidate { row, scale, offset, ceiling } = candidate;
-        let sum = self.sum(simd, quantizer, query, row as usize, scratch);
+        let Some(quantizer) = self.codes.quantizer() else { return };
+        let row = candidate.row();
+        let scan = match self.scanned_row(row, scratch.scan.len()) {
+            Some(scan) => scan,
+            None => {
+                fastscan::read_row(self.codes.scan_group(row / GROUP), row % GROUP, &mut scratch.scan);
+                &scratch.scan
+            }
+        };
+        let sum = self.codes.sum(simd, quantizer, query, row, scan);
+        let (scale, offset) = self.codes.constants(row);
         let exact = f64::from(offset) + f64::from(scale) * sum;
-        let distance = self.distance_at(query, exact.min(f64::from(ceiling)));
-        best.push(Hit { distance, row });
+        let distance = self.codes.distance_at(query, exact.min(f64::from(candidate.ceiling())));
+        best.push(Hit { distance, row: row as u32 });
     }
 }
 
-/// All rows of an index, in stages.
-pub(crate) struct Staged<'a>(pub(crate) &'a Codes);
+/// Puts the scanned bits of all rows together, row after row of so many bytes.
+struct Gather<'a> {
+    codes: &'a Codes,
+    bytes: usize,
+    scanned: &'a mut [u8],
+}
+
+impl Work for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let groups = self.scanned.chunks_exact_mut((GROUP * self.bytes).max(1));
+        for (group, rows) in groups.enumerate() {
+            fastscan::read_rows(self.codes.scan_group(group), rows);
+        }
+    }
+}
 
 impl Scan for Staged<'_> {
     type Query = Query;
@@ -369,14 +358,16 @@ impl Scan for Staged<'_> {
     const SPARSE: u32 = 0;
     /// A tile's tables fill the nearest cache (at d = 384): a chunk of groups is read from the next.
     const CHUNK: usize = 32;
+    /// What a batch holds (at d = 384, 4 KiB of tables a query) stays in the second cache beside the chunk.
+    const BATCH: usize = 16 * TILE;
 
     fn rows(&self) -> usize {
-        counterpoint_core::table::Store::len(self.0)
+        Store::len(self.codes)
     }
 
     #[inline(always)]
     fn query<S: Simd>(&self, simd: S, values: &mut [f32], index: usize) -> Result<Query, InputError> {
-        self.0.prepare(simd, values, index)
+        self.codes.prepare(simd, values, index)
     }
 
     #[inline(always)]
@@ -391,22 +382,61 @@ impl Scan for Staged<'_> {
     }
 
     fn chunk(&self, _: usize) -> Chunk {
-        Chunk { indices: vec![0; Self::CHUNK], values: [[0.0; GROUP]; TILE], scratch: self.0.scratch() }
+        let met = [[0; Self::CHUNK]; TILE];
+        Chunk {
+            indices: vec![0; Self::CHUNK],
+            met,
+            any_met: false,
+            values: [[0.0; GROUP]; TILE],
+            scratch: self.codes.scratch(),
+        }
     }
 
     fn top(&self, k: usize) -> Shortlist {
-        Shortlist {
-            k,
-            best: TopK::new(k),
-            limit: f32::NEG_INFINITY,
-            waiting: Vec::new(),
-            room: WAIT.max(2 * k),
-        }
+        Shortlist::new(k)
     }
 
     #[inline(always)]
     fn enter<S: Simd>(&self, _: S, chunk: &mut Chunk, slot: usize, index: usize) {
         chunk.indices[slot] = index;
+    }
+
+    /// The first rows of all: those of the highest ceilings are scored before any other, for a bar that keeps most of
+    /// the others out from the start.
+    #[inline(always)]
+    fn begin<S: Simd>(
+        &self,
+        simd: S,
+        chunk: &mut Chunk,
+        groups: Groups<'_>,
+        tile: &QueryTile,
+        queries: &[Query],
+        tops: &mut [Shortlist],
+    ) {
+        let Groups { first, allowed } = groups;
+        if std::mem::take(&mut chunk.any_met) {
+            chunk.met = [[0; Self::CHUNK]; TILE];
+        }
+        let groups = allowed.len().min(self.rows() / GROUP / SEED_PART);
+        let rows: usize = allowed[..groups].iter().map(|rows| rows.count_ones() as usize).sum();
+        if tops.iter().any(|top| !top.is_new() || rows < 16 * top.step()) {
+            return;
+        }
+        let mut bounds = [f32::NEG_INFINITY; TILE];
+        for (slot, &allowed) in allowed[..groups].iter().enumerate().filter(|&(_, &allowed)| allowed != 0) {
+            let masks = self.survivors(simd, chunk, slot, tile, queries, &bounds);
+            for (i, top) in tops.iter_mut().enumerate() {
+                let rows = rows_of(masks[i] & allowed);
+                let values = &chunk.values[i];
+                let least = top.sow(rows.map(|r| Candidate::new(values[r], (first + slot) * GROUP + r)));
+                bounds[i] = bounds[i].max(least);
+            }
+        }
+        let Chunk { met, scratch, .. } = chunk;
+        for ((top, query), met) in tops.iter_mut().zip(queries).zip(met) {
+            top.reap(simd, self, query, scratch, |row| met[row / GROUP - first] |= 1 << (row % GROUP));
+        }
+        chunk.any_met = true;
     }
 
     #[inline(always)]
@@ -421,7 +451,7 @@ impl Scan for Staged<'_> {
     ) -> [u64; TILE] {
         let terms = QueryTerms { limit: *bounds, ..tile.terms };
         let index = chunk.indices[slot];
-        let (group, rows) = (self.0.scan_group(index), self.0.terms(index));
+        let (group, rows) = (self.codes.scan_group(index), self.codes.terms(index));
         simd.fastscan_survivors(group, rows, &tile.tile, &terms, &mut chunk.values)
     }
 
@@ -437,22 +467,17 @@ impl Scan for Staged<'_> {
     ) {
         let first = chunk.indices[at.slot] * GROUP;
         let values = &chunk.values[at.place];
-        let rows = self.0.terms(chunk.indices[at.slot]);
-        for r in rows_of(mask) {
-            let (scale, offset) = (rows.scale[r], rows.offset[r]);
-            top.waiting.push(Candidate { ceiling: values[r], row: (first + r) as u32, scale, offset });
-        }
-        if top.waiting.len() >= top.room {
-            top.settle(simd, self.0, query, false, &mut chunk.scratch);
+        let mask = mask & !chunk.met[at.place][at.slot];
+        if top.wait(rows_of(mask).map(|r| Candidate::new(values[r], first + r))) {
+            top.settle(simd, self, query, false, &mut chunk.scratch);
         }
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, query: &Query, mut top: Shortlist) -> Vec<Hit> {
-        let mut scratch = self.0.scratch();
+    fn finish<S: Simd>(&self, simd: S, chunk: &mut Chunk, query: &Query, mut top: Shortlist) -> Vec<Hit> {
         // The best first, for a bar that keeps most of the others out.
-        top.settle(simd, self.0, query, false, &mut scratch);
-        top.settle(simd, self.0, query, true, &mut scratch);
-        top.best.into_sorted()
+        top.settle(simd, self, query, false, &mut chunk.scratch);
+        top.settle(simd, self, query, true, &mut chunk.scratch);
+        top.into_best().into_sorted()
     }
 }

@@ -3,7 +3,8 @@
 
 use counterpoint_core::file::{Contents, Document, Dtype, FormatError, TensorView};
 use counterpoint_core::flat::Flat;
-use counterpoint_core::index::{AddError, AnnIndex, Neighbors, SearchError, SearchOptions};
+use counterpoint_core::ids::Allow;
+use counterpoint_core::index::{AddError, AnnIndex, Filter, Neighbors, SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::Level;
 use counterpoint_core::synth::{Sample, Shape, sample};
@@ -45,6 +46,32 @@ fn load(bytes: &[u8]) -> Result<Box<dyn AnnIndex>, FormatError> {
 
 fn exact_scan(k: usize) -> SearchOptions<'static> {
     SearchOptions { exact_scan: Some(true), ..SearchOptions::new(k) }
+}
+
+/// Enough rows that some are scored before all others, and a batch has the rows' bits put together. Neither happens
+/// where each query has a mask of its own, and few queries have no such table.
+#[test]
+fn rows_that_are_scored_first_change_nothing() {
+    const DIM: usize = 72;
+    let Sample { data, queries, .. } =
+        sample(Shape::Clusters { clusters: 40, spread: 1.0 }, 5000, 64, DIM, 8);
+    let allowed: Vec<bool> = (0..5000).map(|row| row % 3 != 1).collect();
+    let all = vec![true; allowed.len()];
+    let control = Control::default();
+    for (bits, mask) in (1..=4).flat_map(|bits| [(bits, &all), (bits, &allowed)]) {
+        let index = fitted(Metric::L2, parameters(bits, Center::Mean), &data, DIM);
+        let search = |queries: &[f32], filter| {
+            let options = SearchOptions { filter, ..SearchOptions::new(7) };
+            index.search(&rows(queries, DIM), &options, &control).expect("found")
+        };
+        let found = search(&queries, Filter::Shared(Allow::Mask(mask)));
+        let own = vec![Allow::Mask(mask); queries.len() / DIM];
+        assert_eq!(found, search(&queries, Filter::PerQuery(&own)), "{bits} bits");
+        for (i, query) in queries.chunks(DIM).enumerate() {
+            let single = search(query, Filter::Shared(Allow::Mask(mask)));
+            assert_eq!(single.ids, found.ids[7 * i..7 * (i + 1)], "{bits} bits, query {i}");
+        }
+    }
 }
 
 /// Distances in the order of ids 0, 1, 2, …, for each query.

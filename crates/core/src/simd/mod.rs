@@ -12,7 +12,7 @@
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
-//! | [`planes`] | a row's bit planes, or its level codes, × signed 8-bit query; planes to codes | bit-exact |
+//! | [`planes`] | a row's bit planes, or the levels of its codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
 //! | [`product`] | products of a matrix: vectors × 64 outputs | bit-exact |
 //!
@@ -239,11 +239,19 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// If there are more codes than bits, or `shift` is not below 8.
     fn planes_expand(self, bits: &[u8], shift: u32, codes: &mut [u8]);
 
-    /// Exact Σ table\[codes\[j\] mod 64\]·high\[j\], and the same with `low`.
+    /// Exact Σ level·high and Σ level·low over all dimensions, a dimension's level being what its code looks up in its
+    /// run's table.
     ///
     /// # Panics
-    /// If the lengths differ or are above `MAX_DIM`.
-    fn levels_dots(self, codes: &[u8], table: &[i8; planes::LEVELS], high: &[i8], low: &[i8]) -> [i32; 2];
+    /// If the lengths do not fit each other, there are more than `MAX_DIM` dimensions or [`planes::LEVEL_BITS`] planes,
+    /// or a run is no multiple of 8.
+    fn planes_dots(
+        self,
+        codes: planes::Codes<'_>,
+        tables: &[[u8; planes::LEVELS]],
+        high: &[i8],
+        low: &[i8],
+    ) -> [i32; 2];
 }
 
 macro_rules! token {
@@ -497,8 +505,14 @@ macro_rules! token {
             }
 
             #[inline(always)]
-            fn levels_dots(self, codes: &[u8], table: &[i8; planes::LEVELS], high: &[i8], low: &[i8]) -> [i32; 2] {
-                let view = planes::DotsView::checked(codes, table, high, low);
+            fn planes_dots(
+                self,
+                codes: planes::Codes<'_>,
+                tables: &[[u8; planes::LEVELS]],
+                high: &[i8],
+                low: &[i8],
+            ) -> [i32; 2] {
+                let view = planes::DotsView::checked(codes, tables, high, low);
                 // SAFETY: `self` proves the features; the lengths by the checks in `DotsView::checked`.
                 #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
                 unsafe { planes::$module::dots(view) }

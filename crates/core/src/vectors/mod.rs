@@ -151,6 +151,25 @@ pub enum InputError {
     Cancelled(#[from] Cancelled),
 }
 
+impl InputError {
+    /// The same, where the caller's rows are those from `first` on.
+    #[must_use]
+    pub fn counted_from(mut self, first: usize) -> Self {
+        match &mut self {
+            Self::NotFinite { row, .. }
+            | Self::TooLarge { row, .. }
+            | Self::ZeroVector { row }
+            | Self::BeyondF16 { row, .. } => *row = row.saturating_sub(first),
+            Self::Dim { .. }
+            | Self::DimRange { .. }
+            | Self::Ragged { .. }
+            | Self::TooMany { .. }
+            | Self::Cancelled(_) => {}
+        }
+        self
+    }
+}
+
 /// A prepared query as the one-row kernels take it: padded with zeros as rows are, so that a distance does not
 /// depend on where the row is kept.
 pub fn padded(values: &[f32]) -> Vec<f32> {

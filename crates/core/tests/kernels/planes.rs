@@ -26,14 +26,14 @@ impl Work for Expand<'_> {
     }
 }
 
-struct Dots<'a>(&'a [u8], &'a [i8; planes::LEVELS], &'a [i8], &'a [i8]);
+struct Dots<'a>(planes::Codes<'a>, &'a [[u8; planes::LEVELS]], &'a [i8], &'a [i8]);
 
 impl Work for Dots<'_> {
     type Output = [i32; 2];
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> [i32; 2] {
-        simd.levels_dots(self.0, self.1, self.2, self.3)
+        simd.planes_dots(self.0, self.1, self.2, self.3)
     }
 }
 
@@ -108,36 +108,61 @@ pub(super) fn expansions(level: Level, tally: &mut Tally) {
     }
 }
 
-fn dot(level: Level, tally: &mut Tally, codes: &[u8], table: &[i8; 64], query: [&[i8]; 2], what: &str) {
-    let sum = |plane: &[i8]| -> i64 {
-        codes.iter().zip(plane).map(|(&c, &q)| i64::from(table[usize::from(c) % 64]) * i64::from(q)).sum()
+/// The dots of `runs` runs of `run` dimensions, between guards.
+fn dot(
+    level: Level,
+    tally: &mut Tally,
+    [run, tops, lows]: [usize; 3],
+    tables: &[[u8; 64]],
+    mut byte: impl FnMut() -> u8,
+    query: [&[i8]; 2],
+    what: &str,
+) {
+    let dims = run * tables.len();
+    let mut guarded = |bytes: usize| {
+        let planes: Vec<u8> = (0..bytes).map(|_| byte()).collect();
+        [&[0xff; 1], planes.as_slice(), &[0xff; 64]].concat()
     };
-    let want = query.map(sum);
-    let len = codes.len();
-    let guarded = [&[0xff; 1], codes, &[0xff; 64]].concat();
+    let (top, low) = (guarded(tops * dims / 8), guarded(lows * run / 8));
+    let (top, low) = (&top[1..][..tops * dims / 8], &low[1..][..lows * run / 8]);
+    let mut want = [0; 2];
+    for j in 0..dims {
+        let code = (0..tops).fold(0, |code, p| 2 * code + bit(&top[p * dims / 8..], j));
+        let code = (0..lows).fold(code, |code, p| 2 * code + bit(&low[p * run / 8..], j % run));
+        for (want, plane) in want.iter_mut().zip(query) {
+            *want += i64::from(tables[j / run][code as usize]) * i64::from(plane[j]);
+        }
+    }
     let planes = query.map(|plane| [&[127; 3], plane, &[127; 64]].concat());
-    let work = Dots(&guarded[1..][..len], table, &planes[0][3..][..len], &planes[1][3..][..len]);
+    let codes = planes::Codes { top, tops, low, lows, run };
+    let work = Dots(codes, tables, &planes[0][3..][..dims], &planes[1][3..][..dims]);
     let got = simd::run(level, work).map(i64::from);
-    tally.check(got == want, || format!("{} levels of {len}, {what}: {got:?}, not {want:?}", level.name()));
+    tally.check(got == want, || {
+        let shape = format!("{} runs of {run}, planes {tops} + {lows}", tables.len());
+        format!("{} levels of {shape}, {what}: {got:?}, not {want:?}", level.name())
+    });
 }
 
 pub(super) fn levels(level: Level, tally: &mut Tally) {
     let mut random = Random(8);
-    for len in (0..=LONGEST + 8).chain([1000, 4097]) {
-        // Codes of 4 bits, of 6, and whose unused bits are set.
-        for mask in [15, 31, 63, 255] {
-            let mut table = [0; 64];
-            table.fill_with(|| random.bits() as i8);
-            let codes = random.many(len, |random| random.bits() as u8 & mask);
-            let query = random.many(2, |random| random.many(len, |random| random.bits() as i8));
-            dot(level, tally, &codes, &table, [&query[0], &query[1]], "random");
+    for run in (0..=LONGEST + 8).step_by(8).chain([1000, 4096]) {
+        for (tops, lows) in (0..=6).flat_map(|tops| (0..=6 - tops).map(move |lows| (tops, lows))) {
+            for count in [0, 1, 2, 4] {
+                let tables = random.many(count, |random| {
+                    let mut table = [0; 64];
+                    table.fill_with(|| random.bits() as u8);
+                    table
+                });
+                let query = random.many(2, |random| random.many(run * count, |random| random.bits() as i8));
+                let byte = || random.bits() as u8;
+                dot(level, tally, [run, tops, lows], &tables, byte, [&query[0], &query[1]], "random");
+            }
         }
     }
-    for len in [1, 31, 64, 65, LARGEST - 1, LARGEST] {
-        for table in [[-128; 64], [127; 64], std::array::from_fn(|k| if k % 2 == 0 { -128 } else { 127 })] {
-            let codes: Vec<u8> = (0..len).map(|j| (j % 63) as u8).collect();
-            let query = [vec![-128; len], vec![127; len]];
-            dot(level, tally, &codes, &table, [&query[0], &query[1]], "extreme");
+    for run in [8, 64, 72, LARGEST - 8, LARGEST] {
+        for table in [[0; 64], [255; 64], std::array::from_fn(|k| if k % 2 == 0 { 0 } else { 255 })] {
+            let query = [vec![-128; run], vec![127; run]];
+            dot(level, tally, [run, 1, 3], &[table], || 0x5a, [&query[0], &query[1]], "extreme");
         }
     }
 }

@@ -94,6 +94,25 @@ pub fn read_row(group: &[u8], r: usize, bits: &mut [u8]) {
     }
 }
 
+/// Reads the bits of all rows of a group, as [`read_row`] does each: row after row of `rows`, 64 of equal length.
+#[inline(always)]
+pub fn read_rows(group: &[u8], rows: &mut [u8]) {
+    let bytes = rows.len() / GROUP;
+    for (t, triple) in group.as_chunks::<TRIPLE>().0.iter().enumerate() {
+        let (lines, _) = triple.as_chunks::<GROUP>();
+        let mut words = [[0; GROUP]; 3];
+        for (at, ((&a, &b), &c)) in lines[0].iter().zip(&lines[1]).zip(&lines[2]).enumerate() {
+            words[0][at] = a & 63 | b << 6;
+            words[1][at] = b >> 2 & 15 | c << 4;
+            words[2][at] = c >> 4 & 3 | a >> 4 & 12 | b >> 2 & 48 | c & 192;
+        }
+        for (r, row) in rows.chunks_exact_mut(bytes.max(1)).enumerate() {
+            let to = row.iter_mut().skip(3 * t).take(3);
+            to.zip(&words).for_each(|(to, word)| *to = word[lane(r)]);
+        }
+    }
+}
+
 /// Copies the bits of row `from_row` of one group over row `to_row` of another of the same length.
 ///
 /// # Panics
@@ -172,6 +191,7 @@ impl Tile {
     ///
     /// # Panics
     /// If there are none or more than [`TILE`], or they differ in their number of bits.
+    #[inline(always)]
     pub fn new<'a>(kind: Tables, queries: impl ExactSizeIterator<Item = &'a Weights> + Clone) -> Self {
         let count = queries.len();
         assert!((1..=TILE).contains(&count), "a tile has 1 to {TILE} queries");

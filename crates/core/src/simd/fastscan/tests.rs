@@ -46,6 +46,9 @@ fn rows_come_back_as_written() {
             read_row(&copy, 63 - r, &mut back);
             assert_eq!(back, row(r, bits));
         }
+        let mut rows = vec![0xff; GROUP * bits.div_ceil(8)];
+        read_rows(&group, &mut rows);
+        assert_eq!(rows, (0..GROUP).flat_map(|r| row(r, bits)).collect::<Vec<_>>(), "{bits} bits, all rows");
     }
 }
 

@@ -18,20 +18,23 @@ pub struct Weights {
 
 impl Weights {
     /// Quantises finite `values`; missing ones, up to a whole triple, are 0. Of more than
-    /// [`MAX_BITS`](super::MAX_BITS), as many are 0 as must be.
+    /// [`MAX_BITS`](super::MAX_BITS), as many are 0 as must be. Inlined, so that it is compiled for its caller's level.
+    #[inline(always)]
     pub fn new(values: &[f32]) -> Self {
         let mut weights = vec![0_i8; values.len().next_multiple_of(TRIPLE_BITS)];
         // The largest look-up before rounding, then as much coarser as rounding made it too large.
-        let mut triple = [0.0; TRIPLE_BITS];
-        let mut most = 0.0_f32;
-        for values in values.chunks(TRIPLE_BITS) {
-            triple.fill(0.0);
-            triple.iter_mut().zip(values).for_each(|(to, v)| *to = v.abs());
-            for field in triple.as_chunks::<6>().0 {
-                most = most.max(field.iter().sum());
+        let (mut most, mut all) = (0.0_f32, 0.0_f32);
+        let mut triple = |values: &[f32; TRIPLE_BITS]| {
+            for field in values.as_chunks::<6>().0 {
+                let sum = field.iter().map(|v| v.abs()).sum();
+                (most, all) = (most.max(sum), all + sum);
             }
-        }
-        let all: f32 = values.iter().map(|v| v.abs()).sum();
+        };
+        let (triples, rest) = values.as_chunks::<TRIPLE_BITS>();
+        triples.iter().for_each(&mut triple);
+        let mut last = [0.0; TRIPLE_BITS];
+        last.iter_mut().zip(rest).for_each(|(to, v)| *to = *v);
+        triple(&last);
         let mut step = (most / MOST as f32).max(all / 65_535.0);
         let mut total = 0;
         // Each round widens the step by 1 % at least; at 31 × the start every weight is at most 1, six of which fit;
@@ -43,7 +46,11 @@ impl Weights {
         while step > 0.0 {
             let inverse = 1.0 / step;
             for (weight, value) in weights.iter_mut().zip(values) {
-                *weight = (value * inverse).clamp(-127.0, 127.0).round() as i8;
+                // Half away from zero, in a form that vectorises.
+                let scaled = (value * inverse).clamp(-127.0, 127.0);
+                let whole = scaled.trunc();
+                let rest = scaled - whole;
+                *weight = (whole as i32 + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i8;
             }
             let (largest, sum) = largest(&weights);
             total = sum;
@@ -54,12 +61,17 @@ impl Weights {
         }
         // In sixteen sums: an order that depends only on the length, and that vectorises.
         let mut sums = [0.0_f32; 16];
-        for (weights, values) in weights.chunks(16).zip(values.chunks(16)) {
+        let mut add = |weights: &[i8], values: &[f32]| {
             for ((sum, &w), &v) in sums.iter_mut().zip(weights).zip(values) {
                 let missed = v - step * f32::from(w);
                 *sum += missed * missed;
             }
+        };
+        let (whole, rest) = values.as_chunks::<16>();
+        for (weights, values) in weights.as_chunks::<16>().0.iter().zip(whole) {
+            add(weights, values);
         }
+        add(&weights[16 * whole.len()..], rest);
         let error = sums.iter().sum::<f32>().sqrt();
         Self { values: weights, step, total, error }
     }
@@ -71,6 +83,7 @@ impl Weights {
 }
 
 /// The largest sum of magnitudes in one look-up, and that of all.
+#[inline(always)]
 fn largest(weights: &[i8]) -> (u32, u32) {
     let sum = |w: &[i8]| w.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
     let (mut most, mut total) = (0, 0);

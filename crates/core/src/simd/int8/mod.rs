@@ -28,7 +28,7 @@ pub(super) mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub use query::Query;
+pub use query::{Query, largest};
 
 use crate::simd::{GROUP, TILE};
 use crate::vectors::MAX_DIM;

@@ -25,7 +25,7 @@ impl Query {
     /// its caller's level.
     #[inline(always)]
     pub fn new(values: &[f32]) -> Self {
-        let largest = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let largest = largest(values);
         let step = largest / LARGEST;
         let inverse = if step > 0.0 { LARGEST / largest } else { 0.0 };
         let (mut high, mut low) = (vec![0_i8; values.len()], vec![0_i8; values.len()]);
@@ -45,6 +45,21 @@ impl Query {
         let low_norm = f64::from(squares).sqrt() as f32 * 1.000_001;
         Self { high, low, step, low_sum, low_norm }
     }
+}
+
+/// The largest magnitude of finite values, 0 of none. Inlined, so that it is compiled for its caller's level.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let more = |a: f32, b: f32| if b > a { b } else { a };
+    let mut most = [0.0_f32; LANES];
+    let (whole, rest) = values.as_chunks::<LANES>();
+    for values in whole {
+        for (most, value) in most.iter_mut().zip(values) {
+            *most = more(*most, value.abs());
+        }
+    }
+    most.into_iter().chain(rest.iter().map(|value| value.abs())).fold(0.0, more)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! at most 127, and two products at most 2·127·128 = 32,512 < 32,767 in magnitude. The first of 8 planes is summed
 //! apart. `vpmaddwd` by ones widens each pair.
 //!
-//! **Levels** and queries are sign-extended to i16, and `vpmaddwd` sums two products in 32 bits, at most 2·128·128.
+//! **Levels** are zero-extended to i16 and queries sign-extended, and `vpmaddwd` sums two products in 32 bits.
 
 use std::arch::x86_64::*;
 
-use super::{DotsView, ExpandView, MAX_PLANES, SumView, padded};
+use super::{DotsView, ExpandView, LEVELS, MAX_PLANES, SumView};
 
 /// Dimensions of a register.
 const BLOCK: usize = 32;
@@ -142,60 +142,48 @@ unsafe fn or_into(codes: &mut [u8; BLOCK], word: u32, value: __m256i) {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    let (tables, _) = view.table.as_chunks::<16>();
-    let tables: [__m256i; 4] = std::array::from_fn(|i| {
-        // SAFETY: a table of 16 bytes.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(tables[i].as_ptr().cast()) })
-    });
     let mut acc = [_mm256_setzero_si256(); 2];
-    let whole = view.codes.len() / BLOCK * BLOCK;
-    for j in (0..whole).step_by(BLOCK) {
-        // SAFETY: codes and both planes have at least `whole` values (DotsView, Check 1).
-        unsafe {
-            let (codes, high, low) = (&view.codes[j..], &view.high[j..], &view.low[j..]);
-            block_dots(&tables, codes.as_ptr(), high.as_ptr(), low.as_ptr(), &mut acc);
-        }
-    }
-    if whole < view.codes.len() {
-        let (codes, high, low) = padded::<BLOCK>(view, whole);
-        // SAFETY: BLOCK values each.
-        unsafe { block_dots(&tables, codes.as_ptr(), high.as_ptr(), low.as_ptr(), &mut acc) };
-    }
+    view.blocks::<BLOCK>(
+        // SAFETY: AVX2.
+        |view| unsafe { expand(view) },
+        // SAFETY: AVX2.
+        |codes, table, high, low| unsafe { block_dots(codes, table, high, low, &mut acc) },
+    );
     acc.map(|acc| reduce(acc))
 }
 
 /// # Safety
-/// AVX2, and BLOCK values at each pointer.
+/// AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn block_dots(
-    tables: &[__m256i; 4],
-    codes: *const u8,
-    high: *const i8,
-    low: *const i8,
+    codes: &[u8; BLOCK],
+    table: &[u8; LEVELS],
+    high: &[i8; BLOCK],
+    low: &[i8; BLOCK],
     acc: &mut [__m256i; 2],
 ) {
-    // SAFETY: the caller's promise: BLOCK = 32 values each.
+    // SAFETY: BLOCK = 32 values each, and a table of LEVELS = 4 × 16.
     unsafe {
-        let codes = _mm256_loadu_si256(codes.cast());
+        let part = |i: usize| _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * i).cast()));
+        let codes = _mm256_loadu_si256(codes.as_ptr().cast());
         let entry = _mm256_and_si256(codes, _mm256_set1_epi8(15));
-        let mut levels = _mm256_shuffle_epi8(tables[0], entry);
+        let mut levels = _mm256_shuffle_epi8(part(0), entry);
         // Codes of up to 4 bits are done.
         if _mm256_testz_si256(codes, _mm256_set1_epi8(0x30)) == 0 {
-            let [second, third, fourth] =
-                [tables[1], tables[2], tables[3]].map(|table| _mm256_shuffle_epi8(table, entry));
+            let [second, third, fourth] = [1, 2, 3].map(|i| _mm256_shuffle_epi8(part(i), entry));
             // Bits 4 and 5 to where a blend looks; what crosses into another byte does not reach its top bit.
             let (bit_4, bit_5) = (_mm256_slli_epi16::<3>(codes), _mm256_slli_epi16::<2>(codes));
             let upper = _mm256_blendv_epi8(third, fourth, bit_4);
             levels = _mm256_blendv_epi8(_mm256_blendv_epi8(levels, second, bit_4), upper, bit_5);
         }
         let halves = [
-            _mm256_cvtepi8_epi16(_mm256_castsi256_si128(levels)),
-            _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(levels)),
+            _mm256_cvtepu8_epi16(_mm256_castsi256_si128(levels)),
+            _mm256_cvtepu8_epi16(_mm256_extracti128_si256::<1>(levels)),
         ];
         for (acc, plane) in acc.iter_mut().zip([high, low]) {
             for (i, half) in halves.into_iter().enumerate() {
-                let plane = _mm256_cvtepi8_epi16(_mm_loadu_si128(plane.add(16 * i).cast()));
+                let plane = _mm256_cvtepi8_epi16(_mm_loadu_si128(plane.as_ptr().add(16 * i).cast()));
                 *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(half, plane));
             }
         }

@@ -1,12 +1,9 @@
 //! AVX-512: a plane's bits are a mask register as they are; `vpermb` looks up 64 levels; `vpdpbusd` sums four u8 × i8
 //! products into each 32-bit lane, without saturation.
-//!
-//! **Levels** are signed and `vpdpbusd` wants one side unsigned: it sums (level + 128)·q, at most 255·128·65,536 over
-//! all lanes, and 128·q apart, at most 2³⁰: no sum overflows, and their difference is Σ level·q.
 
 use std::arch::x86_64::*;
 
-use super::{DotsView, ExpandView, STEP, SumView};
+use super::{Codes, DotsView, ExpandView, LEVEL_BITS, STEP, SumView};
 
 /// Dimensions of a register.
 const BLOCK: usize = 64;
@@ -122,31 +119,103 @@ pub(crate) unsafe fn expand(view: ExpandView<'_>) {
 }
 
 /// # Safety
-/// AVX-512F, BW, VNNI and VBMI, and a view made by `DotsView::checked`.
+/// AVX-512F, BW, VL, VNNI and VBMI, and a view made by `DotsView::checked`.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    let shift = _mm512_set1_epi8(-128);
-    // SAFETY: the table has LEVELS = 64 bytes.
-    let table = _mm512_xor_si512(unsafe { _mm512_loadu_si512(view.table.as_ptr().cast()) }, shift);
+    // SAFETY: the caller's promise.
+    unsafe { if view.codes.tops == 1 { dots_up_to::<1>(view) } else { dots_up_to::<LEVEL_BITS>(view) } }
+}
+
+/// # Safety
+/// As `dots`, and at most TOPS top planes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn dots_up_to<const TOPS: usize>(view: DotsView<'_>) -> [i32; 2] {
+    let Codes { tops, lows, run, .. } = view.codes;
+    // What a bit of each top plane is worth.
+    let worth: [__m512i; TOPS] = std::array::from_fn(|p| {
+        let shift = (tops + lows).saturating_sub(p + 1);
+        _mm512_set1_epi8((1_u8 << shift).cast_signed())
+    });
     let mut acc = [_mm512_setzero_si512(); 2];
-    let mut shifts = acc;
-    let len = view.codes.len();
-    for j in (0..len).step_by(BLOCK) {
-        let lanes = u64::MAX >> (BLOCK - BLOCK.min(len - j));
-        // SAFETY: codes and both planes have `len` values (DotsView, Check 1), and only the lanes below `len` are
-        // read; lanes beyond have query 0.
-        let (codes, planes) = unsafe {
-            (
-                _mm512_maskz_loadu_epi8(lanes, view.codes.as_ptr().add(j).cast()),
-                [view.high, view.low].map(|plane| _mm512_maskz_loadu_epi8(lanes, plane.as_ptr().add(j))),
-            )
-        };
-        let levels = _mm512_permutexvar_epi8(codes, table);
-        for ((acc, shifts), plane) in acc.iter_mut().zip(&mut shifts).zip(planes) {
-            *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
-            *shifts = _mm512_dpbusd_epi32(*shifts, shift, plane);
+    let whole = run / BLOCK * BLOCK;
+    // SAFETY: dimensions below `run`.
+    unsafe {
+        for j in (0..whole).step_by(BLOCK) {
+            block_dots(view, j, BLOCK, &worth, &mut acc);
+        }
+        if whole < run {
+            block_dots(view, whole, run - whole, &worth, &mut acc);
         }
     }
-    [0, 1].map(|i| _mm512_reduce_add_epi32(_mm512_sub_epi32(acc[i], shifts[i])))
+    acc.map(|acc| _mm512_reduce_add_epi32(acc))
+}
+
+/// Dimensions j .. j + `count` of all runs.
+///
+/// # Safety
+/// As `dots`, at most TOPS top planes, `count` is 1 to BLOCK and j + `count` at most `run`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn block_dots<const TOPS: usize>(
+    view: DotsView<'_>,
+    j: usize,
+    count: usize,
+    worth: &[__m512i; TOPS],
+    acc: &mut [__m512i; 2],
+) {
+    let Codes { top, tops, low, lows, run } = view.codes;
+    let dims = run * view.tables.len();
+    let one = _mm512_set1_epi8(1);
+    let lanes = u64::MAX >> (BLOCK - count);
+    // SAFETY: bits j .. j + count of run r lie at r·run + j of each top plane of `dims` bits, and at j of each low
+    // plane of `run`, all multiples of 8 (DotsView, Checks 1 and 4); both query planes have `dims` values (Check 2).
+    // No more than `count` bits or values are read.
+    unsafe {
+        let mut shared = _mm512_setzero_si512();
+        for p in 0..lows {
+            let word = bits(low.as_ptr().add((p * run + j) / 8), count);
+            let twice = _mm512_add_epi8(shared, shared);
+            shared = _mm512_mask_add_epi8(twice, word, twice, one);
+        }
+        for (r, table) in view.tables.iter().enumerate() {
+            let at = r * run + j;
+            let mut codes = shared;
+            for (p, &worth) in worth.iter().enumerate().take(tops) {
+                let word = bits(top.as_ptr().add((p * dims + at) / 8), count);
+                codes = _mm512_mask_add_epi8(codes, word, codes, worth);
+            }
+            let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
+            for (acc, plane) in acc.iter_mut().zip([view.high, view.low]) {
+                let plane = plane.as_ptr().add(at);
+                let plane = if count == BLOCK {
+                    _mm512_loadu_si512(plane.cast())
+                } else {
+                    _mm512_maskz_loadu_epi8(lanes, plane)
+                };
+                *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
+            }
+        }
+    }
+}
+
+/// `count` bits, a multiple of 8 up to 64.
+///
+/// # Safety
+/// AVX-512BW and VL, and so many bits at `from`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn bits(from: *const u8, count: usize) -> u64 {
+    // SAFETY: no more than `count / 8` bytes are read, by the caller's promise all there.
+    unsafe {
+        match count {
+            64 => from.cast::<u64>().read_unaligned(),
+            32 => from.cast::<u32>().read_unaligned().into(),
+            _ => {
+                let bytes = _mm_maskz_loadu_epi8((1 << (count / 8)) - 1, from.cast());
+                _mm_cvtsi128_si64(bytes).cast_unsigned()
+            }
+        }
+    }
 }

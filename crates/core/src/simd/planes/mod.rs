@@ -1,4 +1,5 @@
-//! Bit planes of codes × signed 8-bit weights, and level codes × signed 8-bit queries: exact integer sums, row by row.
+//! Bit planes of codes × signed 8-bit weights, and the levels of codes × signed 8-bit queries: exact integer sums, row by
+//! row.
 //!
 //! **Layout of a plane.** Bit j is bit j mod 8 (least significant first) of byte j / 8. A row's planes lie one after
 //! another, the most significant first; plane p has `spans[p]` bits, a multiple of [`STEP`], and no plane is longer
@@ -9,9 +10,12 @@
 //! as bytes (a value of the first `active` planes, 2^(L−active) times smaller) and multiply each weight once, not
 //! once a plane.
 //!
-//! **Ranges.** cⱼ ≤ 2^L − 1 ≤ 255 and a weight is at least −128, so a sum over at most `MAX_DIM` = 65,536 dimensions,
-//! whole or of some of its terms, is at most 255·128·65,536 = 2,139,095,040 < 2³¹ in magnitude. A level × query sum
-//! is at most 128·128·65,536 = 2³⁰.
+//! **Levels.** Codes of up to 6 bits look up a level in a table ([`Codes`]): the top planes hold a bit of every
+//! dimension, the low ones may be shared by several *runs* of dimensions, each of which has its own table. Levels are
+//! unsigned bytes: whoever means level − 128 takes 128·Σ query off the sum, once for all rows.
+//!
+//! **Ranges.** cⱼ ≤ 2^L − 1 ≤ 255, a level is at most 255 and a weight at least −128, so a sum over at most `MAX_DIM` =
+//! 65,536 dimensions, whole or of some of its terms, is at most 255·128·65,536 = 2,139,095,040 < 2³¹ in magnitude.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -29,8 +33,10 @@ use crate::vectors::MAX_DIM;
 pub const MAX_PLANES: usize = 8;
 /// A span is a multiple of this.
 pub const STEP: usize = 32;
-/// Entries of a table of levels: a code's low 6 bits are used.
+/// Entries of a table of levels.
 pub const LEVELS: usize = 64;
+/// Most bits of a code that looks up a level.
+pub const LEVEL_BITS: usize = 6;
 
 /// Bytes of planes of these spans.
 pub fn row_bytes(spans: &[usize]) -> usize {
@@ -133,43 +139,86 @@ impl<'a> ExpandView<'a> {
     }
 }
 
+/// A row's codes as planes: dimension j of run r (dimension r·`run` + j of all) has its bits at r·`run` + j of each
+/// top plane, then at j of each low plane.
+#[derive(Clone, Copy, Debug)]
+pub struct Codes<'a> {
+    /// Planes of one bit for every dimension, the most significant first.
+    pub top: &'a [u8],
+    /// How many.
+    pub tops: usize,
+    /// Less significant planes, of one bit for every dimension of a run.
+    pub low: &'a [u8],
+    /// How many.
+    pub lows: usize,
+    /// Dimensions that share a table, a multiple of 8.
+    pub run: usize,
+}
+
 /// What `dots` reads, with its lengths checked.
 #[derive(Clone, Copy)]
 pub(super) struct DotsView<'a> {
-    /// At most MAX_DIM.
-    pub(super) codes: &'a [u8],
-    pub(super) table: &'a [i8; LEVELS],
-    /// As many as codes.
+    /// A run is a multiple of 8, `run * tables.len()` is at most MAX_DIM, the planes have just the bytes for that, and
+    /// they are at most LEVEL_BITS.
+    pub(super) codes: Codes<'a>,
+    pub(super) tables: &'a [[u8; LEVELS]],
+    /// `run * tables.len()` values.
     pub(super) high: &'a [i8],
-    /// As many as codes.
+    /// As many.
     pub(super) low: &'a [i8],
 }
 
 impl<'a> DotsView<'a> {
     #[inline(always)]
-    pub(super) fn checked(codes: &'a [u8], table: &'a [i8; LEVELS], high: &'a [i8], low: &'a [i8]) -> Self {
+    pub(super) fn checked(
+        codes: Codes<'a>,
+        tables: &'a [[u8; LEVELS]],
+        high: &'a [i8],
+        low: &'a [i8],
+    ) -> Self {
+        let Codes { tops, lows, run, .. } = codes;
+        let dims = run.saturating_mul(tables.len());
+        assert!(dims <= MAX_DIM && run.is_multiple_of(8), "runs beyond {MAX_DIM} or no multiples of 8"); // Check 1
+        assert!(high.len() == dims && low.len() == dims, "codes and query of different dimensions"); // Check 2
+        assert!(tops.saturating_add(lows) <= LEVEL_BITS, "more than {LEVEL_BITS} planes"); // Check 3
         assert!(
-            high.len() == codes.len() && low.len() == codes.len(),
-            "codes and query of different dimensions"
-        ); // Check 1
-        assert!(codes.len() <= MAX_DIM, "more than {MAX_DIM} dimensions"); // Check 2
-        Self { codes, table, high, low }
+            codes.top.len() == tops * (dims / 8) && codes.low.len() == lows.saturating_mul(run / 8),
+            "planes and runs of different lengths"
+        ); // Check 4
+        Self { codes, tables, high, low }
     }
-}
 
-/// Up to N codes from `start` on with their query values, filled up with zeros: a query value 0 adds nothing.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-#[inline(always)]
-fn padded<const N: usize>(view: DotsView<'_>, start: usize) -> ([u8; N], [i8; N], [i8; N]) {
-    let (mut codes, mut high, mut low) = ([0; N], [0; N], [0; N]);
-    for (to, &from) in codes.iter_mut().zip(&view.codes[start..]) {
-        *to = from;
+    /// Calls `block` with up to N codes of a run (the others are 0), their table, and as many values of each query
+    /// plane, until all were met. `expand` is the level's.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[inline(always)]
+    fn blocks<const N: usize>(
+        self,
+        expand: impl Fn(ExpandView<'_>),
+        mut block: impl FnMut(&[u8; N], &[u8; LEVELS], &[i8; N], &[i8; N]),
+    ) {
+        let Codes { top, tops, low, lows, run } = self.codes;
+        let dims = run * self.tables.len();
+        for (r, table) in self.tables.iter().enumerate() {
+            for first in (0..run).step_by(N) {
+                let count = N.min(run - first);
+                let mut codes = [0; N];
+                let mut plane = |bits: &[u8], shift: usize| {
+                    expand(ExpandView { bits, value: 1 << shift, codes: &mut codes[..count] });
+                };
+                for p in 0..tops {
+                    plane(&top[(p * dims + r * run + first) / 8..], tops + lows - 1 - p);
+                }
+                for p in 0..lows {
+                    plane(&low[(p * run + first) / 8..], lows - 1 - p);
+                }
+                // A query value 0 adds nothing.
+                let [mut high, mut low] = [[0; N]; 2];
+                let at = r * run + first..r * run + first + count;
+                high[..count].copy_from_slice(&self.high[at.clone()]);
+                low[..count].copy_from_slice(&self.low[at]);
+                block(&codes, table, &high, &low);
+            }
+        }
     }
-    for (to, &from) in high.iter_mut().zip(&view.high[start..]) {
-        *to = from;
-    }
-    for (to, &from) in low.iter_mut().zip(&view.low[start..]) {
-        *to = from;
-    }
-    (codes, high, low)
 }

@@ -2,11 +2,11 @@
 //!
 //! **Planes.** With at most 7 planes a value is at most 127, an i8 as it is. The first of 8 planes is summed apart.
 //!
-//! **Levels** and queries are i8: `sdot` takes both.
+//! **Levels** less 128 are i8, as queries are: `sdot` takes both, and 128·Σ query is added.
 
 use std::arch::aarch64::*;
 
-use super::{DotsView, ExpandView, LEVELS, MAX_PLANES, SumView, padded};
+use super::{DotsView, ExpandView, LEVELS, MAX_PLANES, SumView};
 use crate::simd::int8::neon::sdot;
 
 /// Dimensions of a register.
@@ -129,42 +129,36 @@ unsafe fn or_into(codes: &mut [u8; BLOCK], word: [u8; 2], value: u8) {
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    // SAFETY: the table has LEVELS = 64 bytes.
-    let table = unsafe { vld1q_s8_x4(view.table.as_ptr()) };
     let mut acc = [vdupq_n_s32(0); 2];
-    let whole = view.codes.len() / BLOCK * BLOCK;
-    for j in (0..whole).step_by(BLOCK) {
-        // SAFETY: codes and both planes have at least `whole` values (DotsView, Check 1).
-        unsafe {
-            let (codes, high, low) = (&view.codes[j..], &view.high[j..], &view.low[j..]);
-            block_dots(table, codes.as_ptr(), high.as_ptr(), low.as_ptr(), &mut acc);
-        }
-    }
-    if whole < view.codes.len() {
-        let (codes, high, low) = padded::<BLOCK>(view, whole);
-        // SAFETY: BLOCK values each.
-        unsafe { block_dots(table, codes.as_ptr(), high.as_ptr(), low.as_ptr(), &mut acc) };
-    }
-    acc.map(|acc| vaddvq_s32(acc))
+    let mut shifts = acc;
+    view.blocks::<BLOCK>(
+        // SAFETY: NEON.
+        |view| unsafe { expand(view) },
+        // SAFETY: NEON and dotprod.
+        |codes, table, high, low| unsafe { block_dots(codes, table, [high, low], &mut acc, &mut shifts) },
+    );
+    [0, 1].map(|i| vaddvq_s32(acc[i]) + 128 * vaddvq_s32(shifts[i]))
 }
 
 /// # Safety
-/// NEON and dotprod, and BLOCK values at each pointer.
+/// NEON and dotprod.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn block_dots(
-    table: int8x16x4_t,
-    codes: *const u8,
-    high: *const i8,
-    low: *const i8,
+    codes: &[u8; BLOCK],
+    table: &[u8; LEVELS],
+    planes: [&[i8; BLOCK]; 2],
     acc: &mut [int32x4_t; 2],
+    shifts: &mut [int32x4_t; 2],
 ) {
-    // SAFETY: the caller's promise: BLOCK = 16 values each.
+    // SAFETY: BLOCK = 16 values each, and a table of LEVELS = 64.
     unsafe {
-        // An entry beyond the table would be looked up as 0: only the low bits count.
-        let entry = vandq_u8(vld1q_u8(codes), vdupq_n_u8(LEVELS as u8 - 1));
-        let levels = vqtbl4q_s8(table, entry);
-        acc[0] = sdot(acc[0], levels, vld1q_s8(high));
-        acc[1] = sdot(acc[1], levels, vld1q_s8(low));
+        let levels = vqtbl4q_u8(vld1q_u8_x4(table.as_ptr()), vld1q_u8(codes.as_ptr()));
+        let levels = vreinterpretq_s8_u8(veorq_u8(levels, vdupq_n_u8(128)));
+        for ((acc, shifts), plane) in acc.iter_mut().zip(shifts).zip(planes) {
+            let plane = vld1q_s8(plane.as_ptr());
+            *acc = sdot(*acc, levels, plane);
+            *shifts = sdot(*shifts, vdupq_n_s8(1), plane);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The reference twin.
 
-use super::{DotsView, ExpandView, LEVELS, SumView};
+use super::{Codes, DotsView, ExpandView, SumView};
 
 pub(crate) fn sum(view: SumView<'_>) -> i32 {
     let (mut total, mut rest) = (0, view.planes);
@@ -27,11 +27,16 @@ pub(crate) fn expand(view: ExpandView<'_>) {
 }
 
 pub(crate) fn dots(view: DotsView<'_>) -> [i32; 2] {
+    let Codes { top, tops, low, lows, run } = view.codes;
+    let dims = run * view.tables.len();
+    let bit = |bits: &[u8], j: usize| bits[j / 8] >> (j % 8) & 1;
     let mut sums = [0; 2];
-    for ((&code, &high), &low) in view.codes.iter().zip(view.high).zip(view.low) {
-        let level = i32::from(view.table[usize::from(code) % LEVELS]);
-        sums[0] += level * i32::from(high);
-        sums[1] += level * i32::from(low);
+    for j in 0..dims {
+        let code = (0..tops).fold(0, |code, p| 2 * code + bit(top, p * dims + j));
+        let code = (0..lows).fold(code, |code, p| 2 * code + bit(low, p * run + j % run));
+        let level = i32::from(view.tables[j / run][usize::from(code)]);
+        sums[0] += level * i32::from(view.high[j]);
+        sums[1] += level * i32::from(view.low[j]);
     }
     sums
 }

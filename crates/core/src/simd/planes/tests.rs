@@ -30,14 +30,14 @@ impl Work for Expand<'_> {
     }
 }
 
-struct Dots<'a>(&'a [u8], &'a [i8; LEVELS], &'a [i8], &'a [i8]);
+struct Dots<'a>(Codes<'a>, &'a [[u8; LEVELS]], &'a [i8], &'a [i8]);
 
 impl Work for Dots<'_> {
     type Output = [i32; 2];
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> [i32; 2] {
-        simd.levels_dots(self.0, self.1, self.2, self.3)
+        simd.planes_dots(self.0, self.1, self.2, self.3)
     }
 }
 
@@ -86,13 +86,25 @@ fn what_does_not_fit_panics() {
         assert!(refused(&planes[..2], 7, 17), "more codes than bits");
         assert!(refused(&planes[..2], 8, 16), "no such bit");
 
-        let refused = |codes: &[u8], high: &[i8], low: &[i8]| {
-            catch_unwind(|| simd::run(level, Dots(codes, &[1; LEVELS], high, low))).is_err()
+        // Two runs of 16: two top planes of 4 bytes, three low ones of 2.
+        let fits = Codes { top: &planes[..8], tops: 2, low: &planes[..6], lows: 3, run: 16 };
+        let refused = |codes: Codes<'_>, tables: usize, high: usize, low: usize| {
+            let tables = vec![[1; LEVELS]; tables];
+            let (high, low) = (&too_long[..high], &too_long[..low]);
+            catch_unwind(|| simd::run(level, Dots(codes, &tables, high, low))).is_err()
         };
-        assert!(!refused(&planes[..9], &weights[..9], &weights[..9]));
-        assert!(refused(&planes[..9], &weights[..8], &weights[..9]), "a short plane");
-        assert!(refused(&planes[..9], &weights[..9], &weights[..10]), "a long plane");
-        assert!(refused(&vec![0; too_long.len()], &too_long, &too_long), "beyond MAX_DIM");
+        assert!(!refused(fits, 2, 32, 32));
+        assert!(refused(fits, 2, 31, 32) && refused(fits, 2, 32, 33), "planes of another length");
+        assert!(refused(fits, 1, 32, 32) && refused(fits, 3, 32, 32), "other tables");
+        assert!(refused(Codes { run: 12, ..fits }, 2, 24, 24), "no multiple of 8");
+        assert!(refused(Codes { top: &planes[..7], ..fits }, 2, 32, 32), "a short top plane");
+        assert!(refused(Codes { low: &planes[..7], ..fits }, 2, 32, 32), "a long low plane");
+        assert!(refused(Codes { tops: usize::MAX, ..fits }, 2, 32, 32), "no such planes");
+        let seven = Codes { top: &planes[..16], tops: 4, ..fits };
+        assert!(refused(seven, 2, 32, 32), "seven planes");
+        let long = Codes { top: &[], tops: 0, low: &[], lows: 0, run: MAX_DIM / 2 + 8 };
+        assert!(refused(long, 2, too_long.len(), too_long.len()), "beyond MAX_DIM");
+        assert!(refused(Codes { run: usize::MAX - 7, ..long }, 2, 0, 0), "more than there can be");
     }
 }
 
@@ -101,7 +113,7 @@ proptest! {
     fn a_row_is_the_same_by_planes_and_by_codes(
         dims in prop::collection::vec((0..64_u8, any::<i8>(), any::<i8>()), 0..1200),
         count in 1..=6_usize,
-        table in any::<[i8; 32]>(),
+        table in any::<[u8; 32]>(),
     ) {
         // Whole steps of dimensions, as planes of `count` bits.
         let dim = dims.len() / STEP * STEP;
@@ -114,13 +126,19 @@ proptest! {
                 plane[j / 8] |= (code >> (count - 1 - p) & 1) << (j % 8);
             }
         }
-        let table: [i8; LEVELS] = std::array::from_fn(|k| table[k / 2]);
-        let identity: [i8; LEVELS] = std::array::from_fn(|k| k as i8);
-        let want = scalar::dots(DotsView::checked(&codes, &table, &high, &low));
+        let table: [u8; LEVELS] = std::array::from_fn(|k| table[k / 2]);
+        let identity: [u8; LEVELS] = std::array::from_fn(|k| k as u8);
+        let want = [&high, &low].map(|plane| {
+            codes.iter().zip(plane).map(|(&c, &q)| i32::from(table[usize::from(c)]) * i32::from(q)).sum::<i32>()
+        });
         for level in Level::available() {
             let sum = simd::run(level, Sum(&planes, &vec![dim; count], &high));
-            prop_assert_eq!([sum, sum], simd::run(level, Dots(&codes, &identity, &high, &high)));
-            prop_assert_eq!(simd::run(level, Dots(&codes, &table, &high, &low)), want);
+            for tops in 0..=count {
+                let (top, bottom) = planes.split_at(tops * dim / 8);
+                let codes = Codes { top, tops, low: bottom, lows: count - tops, run: dim };
+                prop_assert_eq!([sum, sum], simd::run(level, Dots(codes, &[identity], &high, &high)));
+                prop_assert_eq!(simd::run(level, Dots(codes, &[table], &high, &low)), want);
+            }
             let mut back = vec![0; dim];
             for (p, plane) in planes.chunks((dim / 8).max(1)).enumerate() {
                 simd::run(level, Expand(plane, (count - 1 - p) as u32, &mut back));
