@@ -8,6 +8,8 @@
 mod fastscan;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/nibbles.rs"]
+mod nibbles;
 #[path = "kernels/planes.rs"]
 mod planes;
 #[path = "kernels/scores.rs"]
@@ -461,6 +463,10 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("nibble sums", nibbles::sums),
+            ("nibbles full", nibbles::extremes),
+            ("nibbles NaN", nibbles::unordered),
+            ("residuals", nibbles::residuals),
             ("fastscan sums", fastscan::sums),
             ("fastscan full", fastscan::extremes),
             ("fastscan NaN", fastscan::unordered),

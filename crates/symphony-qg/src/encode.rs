@@ -9,7 +9,7 @@
 //! > ⟨r, y⟩ ≈ g·⟨s, y⟩ with g = ‖r‖²/⟨r, s⟩
 //!
 //! is without bias for any y that does not depend on P: s·g is r plus something orthogonal to r, of random direction, whose
-//! length is about 0.75·‖r‖; the error's deviation is about 0.75·‖r‖·‖y‖/√S. A query q at y = q' − u' gives
+//! length is about √(π/2 − 1)·‖r‖; the error's deviation is about 0.755·‖r‖·‖y‖/√S, y taken across r. A query q at y = q' − u' gives
 //!
 //! > ‖q − v‖² = ‖q − u‖² + ‖r‖² − 2⟨r, y⟩ ≈ ‖q − u‖² + *offset* + *scale*·⟨s, q'⟩,
 //! > offset = ‖r‖² + 2g·⟨s, u'⟩, scale = −2g:

@@ -86,6 +86,9 @@ impl Learned {
         if places.contains(&DEAD) {
             return Err(FormatError::content("owners", "every row", "one that has no vertex"));
         }
+        if rows == vertices && !places.is_sorted() {
+            return Err(FormatError::content("owners", "in order where no vertex is dead", "another order"));
+        }
         let frame = Arc::new(Frame { rotation, mean });
         Ok(Self { frame, length, rows: Rows { layout, data }, entries, owners, places })
     }

@@ -32,6 +32,8 @@ mod rows;
 mod search;
 mod space;
 mod store;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub use parameters::Parameters;

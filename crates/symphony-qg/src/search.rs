@@ -126,9 +126,7 @@ impl Call<'_> {
                     if ef.is_some() && nearest.len() < wanted {
                         again.push(place);
                     } else {
-                        hits[place] = nearest.hits().map(|hit| self.row(hit)).collect();
-                        // Vertices and rows may be ordered differently where distances are equal.
-                        hits[place].sort_unstable();
+                        hits[place] = nearest.hits().collect();
                     }
                 }
             }
@@ -136,10 +134,6 @@ impl Call<'_> {
             widened = widened.saturating_mul(4);
         }
         Ok(hits)
-    }
-
-    fn row(&self, hit: Hit) -> Hit {
-        Hit { row: self.learned.owners.as_slice()[hit.row as usize], ..hit }
     }
 
     /// Reads a query.
@@ -181,6 +175,7 @@ impl Work for Chosen<'_> {
             }
             return Ok(());
         };
+        // Without dead vertices they are the rows.
         let all = matches!(call.masks, Masks::All) && call.store.live() == call.learned.rows.len();
         if all {
             let task = &mut Keep::<false> { call, queries, nearest };
@@ -216,6 +211,7 @@ impl<'a, const FILTERED: bool> Task<Graph<'a>> for Keep<'a, FILTERED> {
             if row == DEAD || !self.call.mask(self.queries[number]).is_none_or(allowed) {
                 return;
             }
+            return self.nearest[number].push(Hit { row, ..hit });
         }
         self.nearest[number].push(hit);
     }
@@ -242,7 +238,7 @@ impl Call<'_> {
             }
             let vertex = places[row];
             let distance = self.store.metric.distance(simd, &query.values, rows.vector(vertex));
-            nearest.push(Hit { distance, row: vertex });
+            nearest.push(Hit { distance, row: row as u32 });
         }
     }
 }

@@ -164,8 +164,10 @@ impl Work for Chosen<'_> {
         let mut lanes: [Lane<Query>; LANES] = Default::default();
         let graph = learned.graph(*metric, true);
         let mut task = Collect { find, first: range.start, popped: vec![Vec::new(); range.len()] };
-        let Ok(()) =
-            search_all(simd, &graph, range.len(), store.parameters().ef_construction, &mut lanes, &mut task);
+        // Of what is popped the dead are no candidates.
+        let ef = store.parameters().ef_construction.saturating_mul(learned.rows.len());
+        let ef = ef / learned.places.len().max(1);
+        let Ok(()) = search_all(simd, &graph, range.len(), ef, &mut lanes, &mut task);
         let old = learned.rows.len() as u32;
         let of = |vertex: u32| match vertex.checked_sub(old) {
             None => learned.rows.vector(vertex),
@@ -265,8 +267,9 @@ impl Learned {
         let back: Vec<(u32, Vec<u32>)> = back.into_iter().collect();
         let rows = &self.rows;
         let given = &lists;
+        let owners = self.owners.as_slice();
         let changed = control.map(back.chunks(PART), |part| {
-            Ok::<_, Cancelled>(run(control.level(), Back { rows, old, given, part }))
+            Ok::<_, Cancelled>(run(control.level(), Back { rows, owners, old, given, part }))
         });
         lists.extend(changed.unwrap_or_default().into_iter().flatten());
         self.write_lists(metric, &lists, control);
@@ -327,6 +330,8 @@ impl Learned {
 /// Edges back to new vertices.
 struct Back<'a> {
     rows: &'a Rows,
+    /// Of old vertices; of new ones [`DEAD`] as yet.
+    owners: &'a [u32],
     old: u32,
     given: &'a BTreeMap<u32, Vec<u32>>,
     part: &'a [(u32, Vec<u32>)],
@@ -337,29 +342,41 @@ impl Work for Back<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { rows, old, given, part } = self;
+        let Self { rows, owners, old, given, part } = self;
         let degree = rows.layout.degree;
-        let list = |(vertex, more): &(u32, Vec<u32>)| {
+        let alive = |vertex: u32| vertex >= old || owners[vertex as usize] != DEAD;
+        let mut lists = Vec::with_capacity(part.len());
+        for (vertex, more) in part {
             let mut all: Vec<u32> = match given.get(vertex) {
                 Some(list) => list.clone(),
                 None => rows.neighbours(*vertex).collect(),
             };
-            all.extend(more.iter().filter(|more| !all.contains(more)).copied().collect::<Vec<_>>());
+            let new: Vec<u32> = more.iter().copied().filter(|more| !all.contains(more)).collect();
+            all.extend(&new);
             if all.len() > degree {
-                all = chosen(simd, *vertex, all, degree, |vertex| rows.vector(vertex));
+                let all = without_dead(rows, &all, alive);
+                let mut kept = chosen(simd, *vertex, all, degree, |vertex| rows.vector(vertex));
                 // The first of the new ones has a way in, whatever the rule says.
-                if *vertex < old
-                    && let Some(first) = more.first()
-                    && !all.contains(first)
-                    && let Some(last) = all.last_mut()
+                if let Some(first) = new.first()
+                    && !kept.contains(first)
+                    && let Some(last) = kept.last_mut()
                 {
                     *last = *first;
                 }
+                lists.push((*vertex, kept));
+            } else {
+                lists.push((*vertex, all));
             }
-            (*vertex, all)
-        };
-        part.iter().map(list).collect()
+        }
+        lists
     }
+}
+
+/// Neighbours, and in the place of dead ones the live neighbours of those.
+fn without_dead(rows: &Rows, neighbours: &[u32], alive: impl Fn(u32) -> bool) -> Vec<u32> {
+    let dead = neighbours.iter().copied().filter(|&vertex| !alive(vertex));
+    let beyond = dead.flat_map(|vertex| rows.neighbours(vertex));
+    neighbours.iter().copied().chain(beyond).filter(|&vertex| alive(vertex)).collect()
 }
 
 /// Codes some rows.
@@ -400,17 +417,17 @@ impl Work for Bridge<'_> {
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let Self(Learned { rows, owners, .. }, vertices) = self;
         let owners = owners.as_slice();
-        let alive = |vertex: &u32| owners[*vertex as usize] != DEAD;
-        let list = |&vertex: &u32| {
-            let own: Vec<u32> = rows.neighbours(vertex).collect();
-            if own.iter().all(alive) {
-                return own;
+        let alive = |vertex: u32| owners[vertex as usize] != DEAD;
+        let mut lists = Vec::with_capacity(vertices.len());
+        for &vertex in vertices {
+            let mut list: Vec<u32> = rows.neighbours(vertex).collect();
+            if !list.iter().all(|&neighbour| alive(neighbour)) {
+                let candidates = without_dead(rows, &list, alive);
+                list = chosen(simd, vertex, candidates, rows.layout.degree, |vertex| rows.vector(vertex));
             }
-            let beyond = own.iter().filter(|id| !alive(id)).flat_map(|&dead| rows.neighbours(dead));
-            let candidates = own.iter().copied().chain(beyond).filter(alive).collect();
-            chosen(simd, vertex, candidates, rows.layout.degree, |vertex| rows.vector(vertex))
-        };
-        vertices.iter().map(list).collect()
+            lists.push(list);
+        }
+        lists
     }
 }
 
