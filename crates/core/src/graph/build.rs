@@ -1,7 +1,7 @@
 //! Building a graph.
 //!
-//! 1. A first graph from near rows within leaves ([`super::partition`], [`super::leaves`]).
-//! 2. Each vertex's candidates are pruned and supplemented ([`super::prune`]); then each has its edges and those that
+//! 1. A first graph from near rows within leaves (`partition`, `leaves`).
+//! 2. Each vertex's candidates are pruned and supplemented (`prune`); then each has its edges and those that
 //!    lead to it by the rule as candidates, and is pruned again.
 //! 3. Refining: each vertex is searched for through the graph as it is, by the method's own distances; what the search
 //!    popped and its neighbours are its candidates, and step 2 is done with them.
@@ -10,8 +10,8 @@
 //! Parts of the vertices are worked on by any number of threads, each of which writes only what is its own vertices'; so
 //! the graph follows from rows, parameters, seed and level alone.
 //!
-//! **Memory** while it is built, beside rows and codes: about 1,100 bytes a row for the leaves, 16·degree for the edges
-//! and those turned round, and as much again while a pass is under way.
+//! **Memory** while it is built, beside rows, codes and the graph: for each row about 1,200 + 8·degree bytes at first (more
+//! for the leaves where the degree is above 32), 20·degree later.
 
 use crate::simd::Simd;
 use crate::threads::{Cancelled, Control};
@@ -104,12 +104,18 @@ impl Build {
         let order = Order::new(order);
         let near = Near::new(rows, &leaves, graph.adjacency.degree(), control)?;
         drop(leaves);
-        let mut draft = self.first(rows, &near, &order, graph.adjacency.degree(), control)?;
+        let degree = graph.adjacency.degree();
+        let candidates = InLeaves { near: &near, most: self.near.max(2 * degree) };
+        let first = prune(rows, &order, self.rule(degree, Fill::Widest), &candidates, control)?;
         drop(near);
+        let mut draft = self.turned(rows, &first, control)?;
+        drop(first);
         for _ in 0..self.passes {
             take(&mut graph.adjacency, &draft);
             method.encode(&graph, control)?;
-            draft = self.refined(rows, &draft, method, control)?;
+            let refined = self.refined(rows, &draft, method, control)?;
+            drop(draft);
+            draft = self.turned(rows, &refined, control)?;
         }
         take(&mut graph.adjacency, &draft);
         drop(draft);
@@ -127,21 +133,7 @@ impl Build {
         Rule { degree, alpha: self.alpha.max(1.0), fill }
     }
 
-    /// The first graph.
-    fn first<'a>(
-        &self,
-        rows: &dyn RowSource,
-        near: &Near,
-        order: &'a Order,
-        degree: usize,
-        control: &Control,
-    ) -> Result<Draft<'a>, Cancelled> {
-        let candidates = InLeaves { near, most: self.near.max(2 * degree) };
-        let draft = prune(rows, order, self.rule(degree, Fill::Widest), &candidates, control)?;
-        self.turned(rows, &draft, control)
-    }
-
-    /// The graph after one pass of searches.
+    /// The edges after one pass of searches, to be turned round.
     fn refined<'a, M: Method>(
         &self,
         rows: &dyn RowSource,
@@ -150,9 +142,7 @@ impl Build {
         control: &Control,
     ) -> Result<Draft<'a>, Cancelled> {
         let candidates = Searched { method, expander: method.expander(), rows, draft, ef: self.ef.max(1) };
-        let rule = self.rule(draft.width, Fill::Widest);
-        let refined = prune(rows, draft.order, rule, &candidates, control)?;
-        self.turned(rows, &refined, control)
+        prune(rows, draft.order, self.rule(draft.width, Fill::Widest), &candidates, control)
     }
 
     /// Each vertex chooses from its edges and those that lead to it.
