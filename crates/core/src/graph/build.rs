@@ -2,7 +2,7 @@
 //!
 //! 1. A first graph from near rows within leaves (`partition`, `leaves`).
 //! 2. Each vertex's candidates are pruned and supplemented (`prune`); then each has its edges and those that
-//!    lead to it by the rule as candidates, and is pruned again.
+//!    lead to it as candidates, and is pruned again.
 //! 3. Refining: each vertex is searched for through the graph as it is, by the method's own distances; what the search
 //!    popped and its neighbours are its candidates, and step 2 is done with them.
 //! 4. What cannot be reached from the entry points is joined ([`super::connect`]).
@@ -11,7 +11,7 @@
 //! the graph follows from rows, parameters, seed and level alone.
 //!
 //! **Memory** while it is built, beside rows, codes and the graph: for each row about 1,200 + 8·degree bytes at first (more
-//! for the leaves where the degree is above 32), 20·degree later.
+//! for the leaves where the degree is above 32), 24·degree later.
 
 use crate::simd::Simd;
 use crate::threads::{Cancelled, Control};

@@ -61,7 +61,7 @@ impl Candidates for InLeaves<'_> {
     }
 }
 
-/// The edges of a vertex and those that lead to it by the rule, the nearest of them.
+/// The edges of a vertex and those that lead to it, the nearest of them.
 pub(super) struct Turned<'a> {
     pub(super) draft: &'a Draft<'a>,
     pub(super) reverse: &'a Reverse,
@@ -182,12 +182,11 @@ pub(super) fn prune<'a, C: Candidates>(
     let mut draft = Draft::new(order, rule.degree);
     let spare = Mutex::new(Vec::new());
     let hits = draft.hits.chunks_mut(PART * rule.degree);
-    let parts = hits.zip(draft.counts.chunks_mut(PART)).zip(draft.primary.chunks_mut(PART));
-    control.for_each(order.vertices.chunks(PART).zip(parts), |(vertices, ((hits, counts), primary))| {
+    let parts = hits.zip(draft.counts.chunks_mut(PART));
+    control.for_each(order.vertices.chunks(PART).zip(parts), |(vertices, (hits, counts))| {
         let taken = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut workspace = taken.unwrap_or_else(|| Workspace::new(rows.dim()));
-        let work =
-            Part { rows, rule, candidates, vertices, hits, counts, primary, workspace: &mut workspace };
+        let work = Part { rows, rule, candidates, vertices, hits, counts, workspace: &mut workspace };
         run(control.level(), work);
         spare.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         control.advance(vertices.len());
@@ -218,7 +217,6 @@ struct Part<'a, C: Candidates> {
     vertices: &'a [u32],
     hits: &'a mut [Hit],
     counts: &'a mut [u32],
-    primary: &'a mut [u32],
     workspace: &'a mut Workspace<C::Memory>,
 }
 
@@ -227,14 +225,14 @@ impl<C: Candidates> Work for Part<'_, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { rows, rule, candidates, vertices, hits, counts, primary, workspace } = self;
+        let Self { rows, rule, candidates, vertices, hits, counts, workspace } = self;
         let Workspace { pruner, found, kept, memory } = workspace;
         candidates.begin(simd, vertices, memory);
-        let out = hits.chunks_exact_mut(rule.degree).zip(counts).zip(primary);
-        for ((number, &vertex), ((hits, count), primary)) in vertices.iter().enumerate().zip(out) {
+        let out = hits.chunks_exact_mut(rule.degree).zip(counts);
+        for ((number, &vertex), (hits, count)) in vertices.iter().enumerate().zip(out) {
             found.clear();
             candidates.gather(simd, number, vertex, memory, pruner, found);
-            *primary = pruner.prune(simd, rows, vertex, found, rule, kept) as u32;
+            pruner.prune(simd, rows, vertex, found, rule, kept);
             hits[..kept.len()].copy_from_slice(kept);
             *count = kept.len() as u32;
         }

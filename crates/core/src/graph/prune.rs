@@ -89,7 +89,7 @@ impl Pruner {
     }
 
     /// Writes to `out` which of the `candidates` (nearest first, by squared distances; distinct, others than `vertex`)
-    /// become edges. First come those that the rule keeps; gives their number.
+    /// become edges. First come those that the rule keeps.
     #[inline(always)]
     pub(super) fn prune<S: Simd>(
         &mut self,
@@ -99,7 +99,7 @@ impl Pruner {
         candidates: &[Hit],
         rule: Rule,
         out: &mut Vec<Hit>,
-    ) -> usize {
+    ) {
         out.clear();
         rows.read(vertex as usize, &mut self.origin);
         self.local.begin(candidates.len());
@@ -120,7 +120,6 @@ impl Pruner {
         self.walk(simd, candidates, rule.degree, out, |square, excess, _| {
             excess < slack * square || excess == f32::NEG_INFINITY
         });
-        let primary = out.len();
         match rule.fill {
             Fill::Supplement => {
                 for cosine in ANGLES {
@@ -142,7 +141,6 @@ impl Pruner {
                 out.extend(self.ranked.iter().take(room).map(|hit| candidates[hit.row as usize]));
             }
         }
-        primary
     }
 
     /// Keeps candidates that pass, by their squared distance, excess and part along the kept ones.

@@ -28,21 +28,13 @@ pub(super) struct Draft<'a> {
     pub(super) width: usize,
     pub(super) hits: Vec<Hit>,
     pub(super) counts: Vec<u32>,
-    /// How many of them, from the first, the pruning rule itself kept.
-    pub(super) primary: Vec<u32>,
 }
 
 impl<'a> Draft<'a> {
     /// Without edges.
     pub(super) fn new(order: &'a Order, width: usize) -> Self {
         let (hit, vertices) = (Hit { distance: 0.0, row: 0 }, order.vertices.len());
-        Self {
-            order,
-            width,
-            hits: vec![hit; vertices * width],
-            counts: vec![0; vertices],
-            primary: vec![0; vertices],
-        }
+        Self { order, width, hits: vec![hit; vertices * width], counts: vec![0; vertices] }
     }
 
     /// The edges of a vertex.
@@ -51,15 +43,9 @@ impl<'a> Draft<'a> {
         let place = self.order.places[vertex as usize] as usize;
         &self.hits[place * self.width..][..self.counts[place] as usize]
     }
-
-    /// Those that the rule kept.
-    #[inline(always)]
-    fn primary_of(&self, vertex: u32) -> &[Hit] {
-        &self.of(vertex)[..self.primary[self.order.places[vertex as usize] as usize] as usize]
-    }
 }
 
-/// For each vertex those whose primary edges lead to it, with the distances, in rising order.
+/// For each vertex those whose edges lead to it, with the distances, in the order of their numbers.
 ///
 /// Counted and placed in the order of the vertices: no locks, and nothing depends on the threads.
 pub(super) struct Reverse {
@@ -74,7 +60,7 @@ impl Reverse {
         for part in (0..n).step_by(PART) {
             control.check()?;
             for vertex in part..n.min(part + PART) {
-                draft.primary_of(vertex as u32).iter().for_each(|hit| starts[hit.row as usize + 1] += 1);
+                draft.of(vertex as u32).iter().for_each(|hit| starts[hit.row as usize + 1] += 1);
             }
         }
         for vertex in 0..n {
@@ -85,7 +71,7 @@ impl Reverse {
         for part in (0..n).step_by(PART) {
             control.check()?;
             for vertex in part..n.min(part + PART) {
-                for hit in draft.primary_of(vertex as u32) {
+                for hit in draft.of(vertex as u32) {
                     let end = &mut ends[hit.row as usize];
                     hits[*end] = Hit { distance: hit.distance, row: vertex as u32 };
                     *end += 1;
