@@ -3,7 +3,7 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource};
+use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource, widen};
 use crate::buffer::LINE;
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
@@ -197,7 +197,7 @@ impl Kept {
             Kept::None => None,
             Kept::Int8(rows) => Some(rows.distance(simd, metric, query, row)),
             Kept::F16(matrix) => {
-                matrix.padded(row)[..query.len()].convert_to_f32_slice(scratch);
+                widen(&matrix.padded(row)[..query.len()], scratch);
                 Some(metric.distance(simd, query, scratch))
             }
             Kept::F32(matrix) => Some(metric.distance(simd, query, matrix.padded(row))),
