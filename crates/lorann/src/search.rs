@@ -27,8 +27,8 @@ use counterpoint_core::vectors::{Matrix, RowSource, read_checked, widen};
 
 use crate::blocks::Blocks;
 use crate::factor::middle;
-use crate::model::Model;
 use crate::memory::{Memory, Queries, Scratch, Visit};
+use crate::model::Model;
 use crate::pools::Pools;
 use crate::store::{Clusters, Learned};
 

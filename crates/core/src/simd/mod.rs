@@ -52,6 +52,21 @@ pub fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
+/// As [`prefetch`], as far as the second-level cache: for so many lines that the first level would run out of places for
+/// lines under way, and each request would wait for one.
+#[inline(always)]
+pub fn prefetch_many(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        // SAFETY: as above.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// A computation to run under one level's instruction set.
 ///
 /// Mark the implementation of `run` `#[inline(always)]`: only then is its body compiled with the level's

@@ -7,7 +7,7 @@ use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource, widen};
 use crate::buffer::LINE;
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
-use crate::simd::{Simd, prefetch};
+use crate::simd::{Simd, prefetch_many};
 use crate::threads::Control;
 
 /// Whether vectors are kept, and in what precision.
@@ -174,7 +174,7 @@ impl Kept {
         };
         for line in (0..stride).step_by(LINE) {
             for row in rows.clone() {
-                prefetch(&bytes[row * stride + line..][..1]);
+                prefetch_many(&bytes[row * stride + line..][..1]);
             }
         }
     }
