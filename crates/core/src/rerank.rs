@@ -74,9 +74,9 @@ impl Work for Rerank<'_> {
     }
 }
 
-/// Rows asked for at once.
+/// Rows asked for line by line, side by side.
 const TOGETHER: usize = 4;
-/// Hits scored before errors are believed.
+/// Hits scored before errors are believed; so many rows are asked for ahead.
 const LEAST: usize = 8;
 
 /// The `k` nearest of `hits`, each at its distance as kept from a prepared and padded query (exact but under
@@ -99,6 +99,9 @@ pub fn rescored<S: Simd>(
     let mut top = TopK::new(k);
     // Squares of errors of squares: f32 does not reach as far as legal values do.
     let (mut sum, mut squares) = (0.0_f64, 0.0_f64);
+    for hits in hits[..hits.len().min(LEAST)].chunks(TOGETHER) {
+        kept.prefetch(hits.iter().map(|hit| hit.row as usize));
+    }
     for (i, hit) in hits.iter().enumerate() {
         if let Some(patience) = patience
             && i > k
@@ -111,8 +114,8 @@ pub fn rescored<S: Simd>(
                 break;
             }
         }
-        if i.is_multiple_of(TOGETHER) {
-            kept.prefetch(hits[i..].iter().take(TOGETHER).map(|hit| hit.row as usize));
+        if let Some(hit) = hits.get(i + LEAST) {
+            kept.prefetch(std::iter::once(hit.row as usize));
         }
         let exact = kept.distance(simd, metric, query, hit.row as usize, scratch).unwrap_or(hit.distance);
         let error = f64::from(exact) - f64::from(hit.distance);

@@ -80,11 +80,6 @@ impl Blocks {
         self.lists.len()
     }
 
-    /// The largest cluster's groups.
-    pub(crate) fn largest(&self) -> usize {
-        (0..self.lists.lists()).map(|list| self.lists.len_of(list)).max().unwrap_or(0).div_ceil(GROUP)
-    }
-
     /// The groups of a cluster.
     #[inline(always)]
     pub(crate) fn list(&self, cluster: usize) -> impl ExactSizeIterator<Item = Block<'_>> {

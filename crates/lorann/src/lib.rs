@@ -25,6 +25,7 @@
 
 mod blocks;
 mod factor;
+mod memory;
 mod model;
 mod parameters;
 mod pools;

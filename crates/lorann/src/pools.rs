@@ -6,7 +6,9 @@ use counterpoint_core::simd::GROUP;
 
 /// The best `most` rows of each query by estimate, the larger the better; of equal ones the lower rows.
 ///
-/// Candidates are collected, and selected from whenever there is no room for more.
+/// Candidates are collected, and selected from whenever there is no room for more. Pools that are used again allocate
+/// little.
+#[derive(Default)]
 pub(crate) struct Pools {
     most: usize,
     room: usize,
@@ -29,18 +31,16 @@ fn estimate(key: u64) -> f32 {
 }
 
 impl Pools {
-    /// Pools of `most` candidates, at least one, for each of `queries`.
-    pub(crate) fn new(queries: usize, most: usize) -> Self {
-        let most = most.max(1);
+    /// Empties them: pools of `most` candidates, at least one, for each of `queries`.
+    pub(crate) fn reset(&mut self, queries: usize, most: usize) {
+        self.most = most.max(1);
         // So much that one group always fits after a selection.
-        let room = 2 * most + GROUP;
-        Self {
-            most,
-            room,
-            keys: vec![0; queries * room],
-            counts: vec![0; queries],
-            limits: vec![f32::NEG_INFINITY; queries],
-        }
+        self.room = 2 * self.most + GROUP;
+        self.keys.resize(queries * self.room, 0);
+        self.counts.clear();
+        self.counts.resize(queries, 0);
+        self.limits.clear();
+        self.limits.resize(queries, f32::NEG_INFINITY);
     }
 
     /// Below which a value is of no use where `base` is added to it: a little less than the difference, for rounding.

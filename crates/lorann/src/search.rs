@@ -15,21 +15,19 @@
 
 use std::cell::Cell;
 
-use counterpoint_core::cluster::{Nearest, Probed};
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::{self, rescored};
 use counterpoint_core::scan::{Hits, Masks, rows_of};
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::fastscan::{QueryTerms, RowTerms};
-use counterpoint_core::simd::int8::Tile;
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, run};
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{Matrix, RowSource, read_checked};
-use half::slice::HalfFloatSliceExt;
+use counterpoint_core::vectors::{Matrix, RowSource, read_checked, widen};
 
 use crate::blocks::Blocks;
 use crate::factor::middle;
+use crate::memory::{Memory, Queries, Scratch, Visit};
 use crate::model::Model;
 use crate::pools::Pools;
 use crate::store::{Clusters, Learned};
@@ -40,10 +38,14 @@ const BATCH: usize = 1024;
 const ROOM: usize = 1 << 21;
 /// Clusters of each query that come first.
 const FIRST: usize = 4;
+/// Candidates of one query up to which a thread keeps the memory it took.
+const FEW: usize = 4096;
+/// Sums and maxima kept apart, so that they fill registers.
+const LANES: usize = 16;
 
 thread_local! {
-    /// What routing one query takes, kept from call to call.
-    static ROUTES: Cell<Option<(Nearest, Probed)>> = const { Cell::new(None) };
+    /// What searching one query takes, kept from call to call.
+    static MEMORY: Cell<Option<Box<Memory>>> = const { Cell::new(None) };
 }
 
 /// One call.
@@ -113,61 +115,37 @@ struct Batch<'a> {
     probes: usize,
 }
 
-/// The queries of a batch, ready.
-struct Queries {
-    /// Prepared and padded, `stride` apart.
-    values: Vec<f32>,
-    stride: usize,
-    /// t, `projected_stride` apart.
-    projected: Vec<f32>,
-    projected_stride: usize,
-    /// t − m̄ in units of `step`, one after another.
-    coded: Vec<i8>,
-    step: Vec<f32>,
-    /// Σ `coded`.
-    sum: Vec<i32>,
-}
-
-/// A query that probes a cluster, and the part of its estimates that all points there share.
-#[derive(Clone, Copy, Default)]
-struct Visit {
-    query: u32,
-    base: f32,
-}
-
-/// What a thread holds while it goes through clusters.
-struct Scratch {
-    /// The scales of a cluster's points.
-    scale: Vec<[f32; GROUP]>,
-    /// The points of a group that may be returned, and are there.
-    allowed: Vec<u64>,
-    factor_tile: Tile,
-    point_tile: Tile,
-    values: Box<[[f32; GROUP]; TILE]>,
-    /// u of a tile.
-    weights: Vec<f32>,
-    coded: Vec<i8>,
-}
-
 impl Work for Batch<'_> {
     type Output = Result<Hits, SearchError>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let mut memory = MEMORY.take().unwrap_or_default();
+        let keep = self.chosen.len() == 1 && self.call.candidates <= FEW;
+        let hits = self.hits(simd, &mut memory);
+        if keep {
+            MEMORY.set(Some(memory));
+        }
+        hits
+    }
+}
+
+impl Batch<'_> {
+    #[inline(always)]
+    fn hits<S: Simd>(self, simd: S, memory: &mut Memory) -> Result<Hits, SearchError> {
         let Self { call, mut chosen, mut probes } = self;
         let mut hits = vec![Vec::new(); chosen.len()];
         let mut places: Vec<usize> = (0..chosen.len()).collect();
         loop {
-            let queries = call.prepare(simd, &chosen)?;
-            let mut pools = call.candidates(simd, &chosen, &queries, probes)?;
+            call.prepare(simd, &chosen, &mut memory.queries)?;
+            call.candidates(simd, &chosen, probes, memory)?;
             let mut unfilled = Vec::new();
-            let mut scratch = vec![0.0; queries.stride];
             for (i, &query) in chosen.iter().enumerate() {
-                let found = pools.found(i);
+                let found = memory.pools.found(i);
                 if found < call.wanted(query) && probes < call.model.clusters() {
                     unfilled.push(i);
                 } else {
-                    hits[places[i]] = call.finish(simd, &queries, i, &mut pools, &mut scratch);
+                    hits[places[i]] = call.finish(simd, i, memory);
                 }
             }
             if unfilled.is_empty() {
@@ -181,20 +159,27 @@ impl Work for Batch<'_> {
     }
 }
 
-/// Codes values in signed 8 bits; gives the step and the sum.
+/// Codes finite values in signed 8 bits; gives the step and the sum.
 #[inline(always)]
-fn quantise(values: impl Iterator<Item = f32> + Clone, codes: &mut [i8]) -> (f32, i32) {
-    let largest = values.clone().fold(0.0_f32, |most, value| most.max(value.abs()));
+fn quantise(values: &[f32], codes: &mut [i8]) -> (f32, i32) {
+    // Where one unit is the last bit of a value: the sum is rounded to whole units, and its last bits are the number's.
+    const UNITS: f32 = 12_582_912.0;
+    let larger = |most: f32, value: f32| if value.abs() > most { value.abs() } else { most };
+    let (sixteens, rest) = values.as_chunks::<LANES>();
+    let mut most = [0.0_f32; LANES];
+    for values in sixteens {
+        most.iter_mut().zip(values).for_each(|(most, &value)| *most = larger(*most, value));
+    }
+    let largest = most.iter().chain(rest).copied().fold(0.0, larger);
     if largest < 1e-35 {
         codes.fill(0);
         return (0.0, 0);
     }
     let inverse = 127.0 / largest;
     let mut sum = 0;
-    for (code, value) in codes.iter_mut().zip(values) {
-        let whole = (value * inverse).round_ties_even() as i32;
-        *code = whole as i8;
-        sum += whole;
+    for (code, &value) in codes.iter_mut().zip(values) {
+        *code = (value * inverse + UNITS).to_bits() as i8;
+        sum += i32::from(*code);
     }
     (largest / 127.0, sum)
 }
@@ -212,32 +197,23 @@ impl Call<'_> {
 
     /// Reads, checks, projects and codes queries.
     #[inline(always)]
-    fn prepare<S: Simd>(&self, simd: S, chosen: &[usize]) -> Result<Queries, SearchError> {
+    fn prepare<S: Simd>(&self, simd: S, chosen: &[usize], queries: &mut Queries) -> Result<(), SearchError> {
         let Self { model, store, queries: source, .. } = self;
         let (dim, count, outputs) = (source.dim(), chosen.len(), model.outputs());
-        let stride = Matrix::<f32>::stride_for(dim);
-        let projected_stride = Matrix::<f32>::stride_for(outputs);
-        let mut queries = Queries {
-            values: vec![0.0; count * stride],
-            stride,
-            projected: vec![0.0; count * projected_stride],
-            projected_stride,
-            coded: vec![0; count * outputs],
-            step: vec![0.0; count],
-            sum: vec![0; count],
-        };
-        for (values, &query) in queries.values.chunks_exact_mut(stride).zip(chosen) {
+        queries.reset(count, Matrix::<f32>::stride_for(dim), outputs);
+        for (values, &query) in queries.values.chunks_exact_mut(queries.stride).zip(chosen) {
             read_checked(*source, query, &mut values[..dim])?;
             store.metric.prepare(&mut values[..dim], query)?;
         }
-        let Queries { values, projected, coded, step, sum, .. } = &mut queries;
-        model.projection.apply(simd, values, stride, count, projected, projected_stride);
+        let Queries { values, stride, projected, projected_stride, centred, coded, step, sum } = queries;
+        model.projection.apply(simd, values, *stride, count, projected, *projected_stride);
         let mean = model.mean.row(0);
-        let rows = projected.chunks_exact(projected_stride).zip(coded.chunks_exact_mut(outputs));
+        let rows = projected.chunks_exact(*projected_stride).zip(coded.chunks_exact_mut(outputs));
         for ((row, codes), (step, sum)) in rows.zip(step.iter_mut().zip(sum)) {
-            (*step, *sum) = quantise(row.iter().zip(mean).map(|(value, mean)| value - mean), codes);
+            centred.iter_mut().zip(row).zip(mean).for_each(|((to, value), mean)| *to = value - mean);
+            (*step, *sum) = quantise(centred, codes);
         }
-        Ok(queries)
+        Ok(())
     }
 
     /// The candidates of each query.
@@ -246,24 +222,15 @@ impl Call<'_> {
         &self,
         simd: S,
         chosen: &[usize],
-        queries: &Queries,
         probes: usize,
-    ) -> Result<Pools, SearchError> {
-        let Self { model, blocks, .. } = self;
-        let (mut nearest, mut probed) = ROUTES.take().unwrap_or_default();
-        let Queries { projected, projected_stride, .. } = queries;
-        model.centroids.route(simd, projected, *projected_stride, chosen.len(), probes, &mut nearest);
-        let mut pools = Pools::new(chosen.len(), self.candidates);
-        let largest = blocks.largest();
-        let mut scratch = Scratch {
-            scale: vec![[0.0; GROUP]; largest],
-            allowed: vec![0; largest],
-            factor_tile: Tile::new(model.bits, model.outputs(), [vec![0; model.outputs()].as_slice()]),
-            point_tile: Tile::new(model.bits, model.rank, [vec![0; model.rank].as_slice()]),
-            values: Box::new([[0.0; GROUP]; TILE]),
-            weights: vec![0.0; TILE * model.factor_groups() * GROUP],
-            coded: vec![0; TILE * model.rank],
-        };
+        memory: &mut Memory,
+    ) -> Result<(), SearchError> {
+        let Self { model, .. } = self;
+        let Memory { nearest, probed, queries, pools, scratch } = memory;
+        let Queries { projected, projected_stride, .. } = &*queries;
+        model.centroids.route(simd, projected, *projected_stride, chosen.len(), probes, nearest);
+        pools.reset(chosen.len(), self.candidates);
+        scratch.reset(model);
         let width = nearest.width();
         let first = if width <= 2 * FIRST { width } else { FIRST };
         let base = |query: usize, order: usize, cluster: usize| {
@@ -277,12 +244,11 @@ impl Call<'_> {
             for (order, &cluster) in nearest.of(0).iter().enumerate() {
                 let visit = Visit { query: 0, base: base(0, order, cluster as usize) };
                 self.control.check()?;
-                self.visit(simd, cluster as usize, &[visit], chosen, queries, &mut pools, &mut scratch);
+                self.visit(simd, cluster as usize, &[visit], chosen, queries, pools, scratch);
             }
-            ROUTES.set(Some((nearest, probed)));
-            return Ok(pools);
+            return Ok(());
         }
-        probed.group(&nearest, model.clusters());
+        probed.group(nearest, model.clusters());
         let mut visits = Vec::new();
         for range in [0..first, first..width] {
             for cluster in 0..model.clusters() {
@@ -295,11 +261,11 @@ impl Call<'_> {
                 }));
                 if !visits.is_empty() {
                     self.control.check()?;
-                    self.visit(simd, cluster, &visits, chosen, queries, &mut pools, &mut scratch);
+                    self.visit(simd, cluster, &visits, chosen, queries, pools, scratch);
                 }
             }
         }
-        Ok(pools)
+        Ok(())
     }
 
     /// Offers a cluster's points to the queries that probe it.
@@ -317,10 +283,16 @@ impl Call<'_> {
     ) {
         let Self { model, blocks, masks, .. } = self;
         let (middle, outputs, rank) = (middle(model.bits), model.outputs(), model.rank);
-        let Scratch { scale, allowed, factor_tile, point_tile, values, weights, coded } = scratch;
+        let Scratch { scale, allowed, tiles, values, weights, coded, .. } = scratch;
+        let Some([factor_tile, point_tile]) = tiles else { return };
+        let groups = blocks.list(cluster).len();
+        if groups > scale.len() {
+            scale.resize(groups, [0.0; GROUP]);
+            allowed.resize(groups, 0);
+        }
         let mut any = 0;
         for ((block, scale), allowed) in blocks.list(cluster).zip(scale.iter_mut()).zip(allowed.iter_mut()) {
-            block.scale.convert_to_f32_slice(scale);
+            widen(block.scale, scale);
             *allowed = u64::MAX >> (GROUP - block.rows.len());
             if let Masks::Shared(mask) = masks {
                 for r in rows_of(*allowed) {
@@ -347,13 +319,13 @@ impl Call<'_> {
             for group in 0..model.factor_groups() {
                 let (codes, rows) = model.factor(cluster, group);
                 simd.int8_scores(codes, rows, factor_tile, &terms, values);
-                for (weights, values) in weights.chunks_exact_mut(padded).zip(values.iter()) {
+                for (weights, values) in weights.chunks_exact_mut(padded).zip(&values[..tile.len()]) {
                     weights[group * GROUP..(group + 1) * GROUP].copy_from_slice(values);
                 }
             }
             let mut base = [0.0; TILE];
             for (i, visit) in tile.iter().enumerate() {
-                let weights = weights[i * padded..i * padded + rank].iter().copied();
+                let weights = &weights[i * padded..i * padded + rank];
                 let (step, sum) = quantise(weights, &mut coded[i * rank..(i + 1) * rank]);
                 terms.alpha[i] = step * unit;
                 terms.beta[i] = -middle * (step * unit) * sum as f32;
@@ -389,14 +361,8 @@ impl Call<'_> {
 
     /// The hits of a query, nearest first.
     #[inline(always)]
-    fn finish<S: Simd>(
-        &self,
-        simd: S,
-        queries: &Queries,
-        i: usize,
-        pools: &mut Pools,
-        scratch: &mut [f32],
-    ) -> Vec<Hit> {
+    fn finish<S: Simd>(&self, simd: S, i: usize, memory: &mut Memory) -> Vec<Hit> {
+        let Memory { queries, pools, scratch, .. } = memory;
         let query = &queries.values[i * queries.stride..(i + 1) * queries.stride];
         let metric = self.store.metric;
         let projected = &queries.projected[i * queries.projected_stride..(i + 1) * queries.projected_stride];
@@ -412,14 +378,18 @@ impl Call<'_> {
             };
             Hit { distance: metric.clamp(distance), row }
         });
-        let mut hits: Vec<Hit> = candidates.collect();
+        let hits = &mut scratch.hits;
+        hits.clear();
+        hits.extend(candidates);
         hits.sort_unstable();
         if self.exact {
             // Whoever asks for every row is given every row.
             let patience = (self.candidates < self.blocks.total()).then(|| patience(self.candidates, self.k));
-            return rescored(simd, &self.store.kept, metric, query, &hits, self.k, patience, scratch);
+            let row = &mut scratch.row;
+            row.resize(query.len(), 0.0);
+            return rescored(simd, &self.store.kept, metric, query, hits, self.k, patience, row);
         }
         hits.truncate(self.k);
-        hits
+        hits.clone()
     }
 }

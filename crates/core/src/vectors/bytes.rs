@@ -12,7 +12,7 @@ use crate::buffer::{Buffer, LINE};
 use crate::file::{Contents, Dtype, FormatError, TensorView};
 use crate::metric::Metric;
 use crate::simd::bytes::Row;
-use crate::simd::{Simd, prefetch};
+use crate::simd::{Simd, prefetch_far};
 use crate::threads::Control;
 
 use super::{MAX_MAGNITUDE, Matrix, RowSource};
@@ -111,11 +111,11 @@ impl ByteRows {
     pub fn prefetch(&self, rows: impl Iterator<Item = usize> + Clone) {
         let (codes, stride) = (self.codes.as_bytes(), self.codes.stride());
         for row in rows.clone() {
-            prefetch(&self.terms.as_bytes()[row * size_of::<Terms>()..][..1]);
+            prefetch_far(&self.terms.as_bytes()[row * size_of::<Terms>()..][..1]);
         }
         for line in (0..stride).step_by(LINE) {
             for row in rows.clone() {
-                prefetch(&codes[row * stride + line..][..1]);
+                prefetch_far(&codes[row * stride + line..][..1]);
             }
         }
     }

@@ -3,11 +3,11 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource};
+use super::{ByteChunk, ByteRows, InputError, Matrix, RowSource, widen};
 use crate::buffer::LINE;
 use crate::file::{Contents, FormatError, TensorView};
 use crate::metric::Metric;
-use crate::simd::{Simd, prefetch};
+use crate::simd::{Simd, prefetch_far};
 use crate::threads::Control;
 
 /// Whether vectors are kept, and in what precision.
@@ -174,7 +174,7 @@ impl Kept {
         };
         for line in (0..stride).step_by(LINE) {
             for row in rows.clone() {
-                prefetch(&bytes[row * stride + line..][..1]);
+                prefetch_far(&bytes[row * stride + line..][..1]);
             }
         }
     }
@@ -197,7 +197,7 @@ impl Kept {
             Kept::None => None,
             Kept::Int8(rows) => Some(rows.distance(simd, metric, query, row)),
             Kept::F16(matrix) => {
-                matrix.padded(row)[..query.len()].convert_to_f32_slice(scratch);
+                widen(&matrix.padded(row)[..query.len()], scratch);
                 Some(metric.distance(simd, query, scratch))
             }
             Kept::F32(matrix) => Some(metric.distance(simd, query, matrix.padded(row))),

@@ -8,10 +8,12 @@
 mod bytes;
 mod kept;
 mod matrix;
+mod widen;
 
 pub use bytes::{ByteChunk, ByteRows};
 pub use kept::{Keep, Kept, KeptChunk, UnknownKeep};
 pub use matrix::{Element, Matrix};
+pub use widen::widen;
 
 use crate::threads::{Cancelled, Control};
 
