@@ -5,7 +5,7 @@
 //!
 //! > pop the nearest vertex that was not popped; offer its neighbours that are nearer than b; until all were popped.
 //!
-//! What is done with the popped vertices and their distances is the caller's: a search keeps the nearest ([`Nearest`],
+//! What is done with the popped vertices and their distances is the caller's: a search keeps the nearest ([`super::Nearest`],
 //! perhaps of those that a filter allows), a build keeps them all.
 //!
 //! **Memory.** A hop reads a few KB from anywhere. One search asks for the row that is next in line before it reads the

@@ -11,7 +11,7 @@
 //! are rows 0 to 7, those of odd bytes rows 8 to 15.
 //!
 //! **Ranges.** Σ|w| of four bits is at most [`MOST`] = 63, so that four look-ups fit a byte; 16-bit sums take
-//! [`PART`] = 256 lines of four tables each (64,512), and are then added up in 32 bits: all of 65,536 bits are 1,032,192.
+//! 256 lines of four tables each (64,512), and are then added up in 32 bits: all of 65,536 bits are 1,032,192.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
