@@ -24,12 +24,14 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod coding;
 mod factor;
 mod memory;
 mod model;
 mod parameters;
 mod pools;
 mod products;
+mod projection;
 mod search;
 mod store;
 

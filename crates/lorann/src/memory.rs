@@ -8,6 +8,7 @@ use counterpoint_core::vectors::Matrix;
 
 use crate::model::Model;
 use crate::pools::Pools;
+use crate::projection::Planes;
 
 /// All of it. What a search finds there it does not read.
 #[derive(Default)]
@@ -28,6 +29,7 @@ pub(crate) struct Queries {
     /// t, `projected_stride` apart.
     pub(crate) projected: Vec<f32>,
     pub(crate) projected_stride: usize,
+    pub(crate) planes: Planes,
     /// t − m̄ of one query.
     pub(crate) centred: Vec<f32>,
     /// t − m̄ in units of `step`, one after another.

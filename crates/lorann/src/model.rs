@@ -6,11 +6,9 @@ use counterpoint_core::cluster::{Centroids, KMeans};
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Dense;
-use counterpoint_core::simd::f32::Panel;
 use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::int8::{self, Bits};
-use counterpoint_core::simd::product::Vectors;
-use counterpoint_core::simd::{GROUP, Simd, TILE, Work, run};
+use counterpoint_core::simd::{GROUP, Simd, Work, run};
 use counterpoint_core::table::fill;
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, Matrix, RowSource};
@@ -18,6 +16,7 @@ use counterpoint_core::vectors::{InputError, Kept, Matrix, RowSource};
 use crate::factor::{Encode, Factor, Fit, Members, Points, Start, residuals, rows_of};
 use crate::parameters::Parameters;
 use crate::products::{multiply, transpose};
+use crate::projection::{Projection, QueryProjection, rounded};
 
 /// Rows that the projection, and under ip the mean, are learned from.
 const SAMPLE: usize = 4096;
@@ -28,8 +27,9 @@ pub(crate) struct Model {
     pub(crate) metric: Metric,
     pub(crate) bits: Bits,
     pub(crate) rank: usize,
-    /// G: s orthonormal rows.
+    /// G: s orthonormal rows, but for rounding.
     pub(crate) projection: Projection,
+    pub(crate) query_projection: QueryProjection,
     /// m̄, about the mean of all rows.
     pub(crate) mean: Matrix<f32>,
     pub(crate) centroids: Centroids,
@@ -66,61 +66,6 @@ struct Part<'a> {
     values: Vec<f32>,
     projected: &'a mut [f32],
     squares: &'a mut [f32],
-}
-
-/// G, s orthonormal rows: as they are, and as the kernel reads them.
-#[derive(Clone)]
-pub(crate) struct Projection {
-    rows: Matrix<f32>,
-    panels: Vec<Panel>,
-}
-
-impl Projection {
-    fn new(rows: Matrix<f32>) -> Self {
-        let groups = (0..rows.rows()).step_by(GROUP).map(|first| first..rows.rows().min(first + GROUP));
-        let panels = groups.map(|group| {
-            let mut panel = Panel::new(rows.dim());
-            panel.pack(group.map(|row| rows.row(row)));
-            panel
-        });
-        let panels = panels.collect();
-        Self { rows, panels }
-    }
-
-    /// d.
-    pub(crate) fn dim(&self) -> usize {
-        self.rows.dim()
-    }
-
-    /// s.
-    pub(crate) fn outputs(&self) -> usize {
-        self.rows.rows()
-    }
-
-    /// Maps `count` vectors, the next `stride` values after the one before, into `out`, where they lie `out_stride` apart.
-    #[inline(always)]
-    pub(crate) fn apply<S: Simd>(
-        &self,
-        simd: S,
-        values: &[f32],
-        stride: usize,
-        count: usize,
-        out: &mut [f32],
-        out_stride: usize,
-    ) {
-        let mut sums = [[0.0; GROUP]; TILE];
-        for (panel, first) in self.panels.iter().zip((0..self.outputs()).step_by(GROUP)) {
-            let width = GROUP.min(self.outputs() - first);
-            for tile in (0..count).step_by(TILE) {
-                let vectors =
-                    Vectors::new(&values[tile * stride..], stride, TILE.min(count - tile), self.dim());
-                simd.f32_scores(panel, vectors, &[f32::INFINITY; TILE], &mut sums);
-                let rows = out[tile * out_stride..].chunks_mut(out_stride).take(vectors.count());
-                rows.zip(&sums)
-                    .for_each(|(to, from)| to[first..first + width].copy_from_slice(&from[..width]));
-            }
-        }
-    }
 }
 
 struct Project<'a>(&'a Projection, &'a [f32], &'a mut [f32], usize);
@@ -203,7 +148,7 @@ impl Model {
         control.expect(rows.len());
         let axes = leading(rows, metric, outputs, SAMPLE, seed, control)?;
         let (turned, axes) = turned(&axes, rank, seed ^ 2, control);
-        let projection = Projection::new(turned);
+        let projection = Projection::new(rounded(&turned));
         let kept = Kept::zeroed(parameters.keep, rows.len(), rows.dim());
         let projected = project(rows, metric, kept, &projection, control)?;
         let (centroids, labels) = if rows.is_empty() {
@@ -242,6 +187,7 @@ impl Model {
             metric,
             bits: parameters.bits,
             rank,
+            query_projection: QueryProjection::new(projection.rows(), mean.row(0)),
             projection,
             mean,
             centroids,
@@ -335,7 +281,7 @@ impl Model {
         }
         out.fill(0.0);
         for (&value, row) in values.iter().zip(0..) {
-            out.iter_mut().zip(self.projection.rows.row(row)).for_each(|(out, axis)| *out += value * axis);
+            out.iter_mut().zip(self.projection.rows().row(row)).for_each(|(out, axis)| *out += value * axis);
         }
     }
 
@@ -350,7 +296,7 @@ impl Model {
         let bytes = int8::group_bytes(self.bits, self.outputs());
         let padded = clusters.next_multiple_of(16);
         vec![
-            self.projection.rows.tensor("projection"),
+            self.projection.rows().tensor("projection"),
             self.mean.tensor("mean"),
             self.centroids.rows().tensor("centroids"),
             tensor("factors", Dtype::U8, vec![clusters * groups, bytes], &self.factors),
@@ -391,6 +337,7 @@ impl Model {
             metric,
             bits,
             rank,
+            query_projection: QueryProjection::new(&projection, mean.row(0)),
             projection: Projection::new(projection),
             mean,
             centroids: Centroids::new(centroids, metric),

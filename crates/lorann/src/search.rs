@@ -26,6 +26,7 @@ use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{Matrix, RowSource, read_checked, widen};
 
 use crate::blocks::Blocks;
+use crate::coding::quantise;
 use crate::factor::middle;
 use crate::memory::{Memory, Queries, Scratch, Visit};
 use crate::model::Model;
@@ -40,8 +41,6 @@ const ROOM: usize = 1 << 21;
 const FIRST: usize = 4;
 /// Candidates of one query up to which a thread keeps the memory it took.
 const FEW: usize = 4096;
-/// Sums and maxima kept apart, so that they fill registers.
-const LANES: usize = 16;
 
 thread_local! {
     /// What searching one query takes, kept from call to call.
@@ -159,31 +158,6 @@ impl Batch<'_> {
     }
 }
 
-/// Codes finite values in signed 8 bits; gives the step and the sum.
-#[inline(always)]
-fn quantise(values: &[f32], codes: &mut [i8]) -> (f32, i32) {
-    // Where one unit is the last bit of a value: the sum is rounded to whole units, and its last bits are the number's.
-    const UNITS: f32 = 12_582_912.0;
-    let larger = |most: f32, value: f32| if value.abs() > most { value.abs() } else { most };
-    let (sixteens, rest) = values.as_chunks::<LANES>();
-    let mut most = [0.0_f32; LANES];
-    for values in sixteens {
-        most.iter_mut().zip(values).for_each(|(most, &value)| *most = larger(*most, value));
-    }
-    let largest = most.iter().chain(rest).copied().fold(0.0, larger);
-    if largest < 1e-35 {
-        codes.fill(0);
-        return (0.0, 0);
-    }
-    let inverse = 127.0 / largest;
-    let mut sum = 0;
-    for (code, &value) in codes.iter_mut().zip(values) {
-        *code = (value * inverse + UNITS).to_bits() as i8;
-        sum += i32::from(*code);
-    }
-    (largest / 127.0, sum)
-}
-
 impl Call<'_> {
     /// How many candidates a query must have, if there are so many.
     fn wanted(&self, query: usize) -> usize {
@@ -205,8 +179,10 @@ impl Call<'_> {
             read_checked(*source, query, &mut values[..dim])?;
             store.metric.prepare(&mut values[..dim], query)?;
         }
-        let Queries { values, stride, projected, projected_stride, centred, coded, step, sum } = queries;
-        model.projection.apply(simd, values, *stride, count, projected, *projected_stride);
+        let Queries { values, stride, projected, projected_stride, planes, centred, coded, step, sum } =
+            queries;
+        let out = (&mut **projected, *projected_stride);
+        model.query_projection.apply(simd, (values, *stride), count, out, planes);
         let mean = model.mean.row(0);
         let rows = projected.chunks_exact(*projected_stride).zip(coded.chunks_exact_mut(outputs));
         for ((row, codes), (step, sum)) in rows.zip(step.iter_mut().zip(sum)) {
