@@ -140,7 +140,7 @@ fn spend(weights: &[f64], errors: &[f64], budget: u32, most: &[u32]) -> Vec<u32>
 }
 
 /// The segments of shares; `None` where there is no such code.
-pub(crate) fn segments(shares: &[Share], dim: usize) -> Option<Vec<Segment>> {
+pub(crate) fn segments(shares: &[Share]) -> Option<Vec<Segment>> {
     let mut segments = Vec::with_capacity(shares.len());
     for (i, share) in shares.iter().enumerate().filter(|(_, share)| share.bits > 0) {
         let dims = i * SEGMENT..(i + 1) * SEGMENT;
@@ -149,7 +149,7 @@ pub(crate) fn segments(shares: &[Share], dim: usize) -> Option<Vec<Segment>> {
             share.deviation,
             code(share.bits, share.scanned)?,
             share.scanned,
-            dim,
+            MANY,
         )?);
     }
     Some(segments)

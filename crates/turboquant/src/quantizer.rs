@@ -192,7 +192,7 @@ impl Quantizer {
         center: Vec<f32>,
     ) -> Option<Self> {
         let dim = rotation.dim();
-        let segments = segments(&shares, dim)?;
+        let segments = segments(&shares)?;
         // The last segment may reach beyond the dimensions there are.
         let lengths = (0..dim).step_by(SEGMENT).map(|first| SEGMENT.min(dim - first));
         let square =
