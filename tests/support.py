@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -125,3 +128,28 @@ def need(level: str) -> None:
     flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
     if missing := LEVELS[level] - flags:
         pytest.skip(f"this processor lacks {sorted(missing)}")
+
+
+def assert_stops_at_ctrl_c(code: str, wait: float) -> None:
+    """Code that prints "go" and begins is stopped within half a second by a Ctrl-C after `wait`.
+
+    It then prints "interrupted", and "same" if all is as it was.
+    """
+    for attempt in range(3):  # the machine may be busy with something else
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        watchdog = threading.Timer(60, child.kill)
+        watchdog.start()
+        assert child.stdout is not None
+        with child, child.stdout as out:
+            assert out.readline() == "go\n"
+            time.sleep(wait)
+            sent = time.perf_counter()
+            child.send_signal(signal.SIGINT)
+            assert out.readline() == "interrupted\n"
+            elapsed = time.perf_counter() - sent
+            assert out.readline() == "same\n"
+        watchdog.cancel()
+        assert child.returncode == 0
+        if attempt == 2 or elapsed < 0.5:
+            break
+    assert elapsed < 0.5

@@ -90,7 +90,7 @@ impl SymphonyQg {
     ///     How many candidates the search keeps in view, at least 1; fewer than k are k. The more, the more it finds and the
     ///     longer it takes. By default 2 k, at least 100.
     /// rerank : int, optional
-    ///     0 for distances as they were first estimated. By default they are exact: the search scores every vector it stops
+    ///     0 for distances as they were estimated. By default they are exact: the search scores every vector it stops
     ///     at.
     ///
     /// Returns

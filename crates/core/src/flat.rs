@@ -17,12 +17,13 @@ use serde_json::{Map, Value};
 
 use crate::file::{Contents, FormatError, TensorView};
 use crate::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use crate::intake::fill;
 use crate::metric::Metric;
 use crate::scan::{self, At, Hits, Masks, Scan, rows_of};
 use crate::select::{Hit, TopK};
 use crate::simd::f32::{Panel, Tile, dot_error};
 use crate::simd::{GROUP, Simd, TILE};
-use crate::table::{Store, Table, fill};
+use crate::table::{Rowwise, Store, Table};
 use crate::threads::Control;
 use crate::vectors::{InputError, Keep, Kept, Matrix, RowSource, padded};
 
@@ -88,12 +89,8 @@ impl Store for Vectors {
         }
     }
 
-    fn grow(&mut self, more: usize) {
-        self.rows.grow(more);
-    }
-
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        self.rows.copy_row(to, &other.rows, from);
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
     }
 
     fn swap_remove(&mut self, row: usize) {
@@ -156,6 +153,16 @@ impl Store for Vectors {
 
     fn stats(&self) -> Map<String, Value> {
         Map::new()
+    }
+}
+
+impl Rowwise for Vectors {
+    fn grow(&mut self, more: usize) {
+        self.rows.grow(more);
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        self.rows.copy_row(to, &other.rows, from);
     }
 }
 

@@ -30,6 +30,7 @@ pub mod flat;
 pub mod graph;
 pub mod ids;
 pub mod index;
+pub mod intake;
 pub mod knobs;
 pub mod metric;
 mod pages;

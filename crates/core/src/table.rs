@@ -15,10 +15,9 @@ use crate::knobs::Name;
 use crate::metric::Metric;
 use crate::scan::{Hits, Masks};
 use crate::select::Hit;
-use crate::simd::GROUP;
 use crate::threads::{Cancelled, Control, dispose};
 use crate::tune::{self, Frontier};
-use crate::vectors::{InputError, Kept, Matrix, RowSource, check_shape, read_checked};
+use crate::vectors::{InputError, Matrix, RowSource, check_shape};
 
 /// Encoded rows and what was learned to encode them.
 pub trait Store: Clone + Send + Sync + Sized + 'static {
@@ -79,30 +78,7 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError>;
 
     /// Moves the rows of `other`, encoded by this store, in: row i over row `to[i]`, or at the end, in their order.
-    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
-        if self.is_empty() && to.len() == other.len() {
-            *self = other; // there is no row that could be replaced
-            return;
-        }
-        let mut end = self.len();
-        self.grow(to.iter().filter(|to| to.is_none()).count());
-        for (from, to) in to.iter().enumerate() {
-            let to = to.map_or(end, |to| to as usize);
-            self.copy_row(to, &other, from);
-            end += usize::from(to == end);
-        }
-    }
-
-    /// Makes room for `more` rows, to be written by [`Store::copy_row`]. Not for stores that absorb rows themselves.
-    fn grow(&mut self, more: usize) {
-        unreachable!("absorb writes {more} rows itself")
-    }
-
-    /// Copies row `from` of `other`, encoded by this store, over row `to`. Not for stores that absorb rows themselves.
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let _ = other;
-        unreachable!("absorb writes rows {to} and {from} itself")
-    }
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], control: &Control);
 
     /// Removes a row, moving the last row into its place.
     fn swap_remove(&mut self, row: usize);
@@ -173,6 +149,30 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
 
     /// Figures beyond the common ones, for people.
     fn stats(&self) -> Map<String, Value>;
+}
+
+/// A store whose rows stand alone, and are moved in one by one.
+pub trait Rowwise: Store {
+    /// Makes room for `more` rows, to be written by [`Rowwise::copy_row`].
+    fn grow(&mut self, more: usize);
+
+    /// Copies row `from` of `other`, encoded by this store, over row `to`.
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize);
+
+    /// [`Store::absorb`].
+    fn absorb_rows(&mut self, other: Self, to: &[Option<u32>]) {
+        if self.is_empty() && to.len() == other.len() {
+            *self = other; // there is no row that could be replaced
+            return;
+        }
+        let mut end = self.len();
+        self.grow(to.iter().filter(|to| to.is_none()).count());
+        for (from, to) in to.iter().enumerate() {
+            let to = to.map_or(end, |to| to as usize);
+            self.copy_row(to, &other, from);
+            end += usize::from(to == end);
+        }
+    }
 }
 
 /// A [`Store`] with ids: an index.
@@ -458,63 +458,4 @@ impl<S: Store> AnnIndex for Table<S> {
         self.ids.check(control)?;
         self.store.check(control)
     }
-}
-
-/// Reads rows in parallel, checked and prepared for `metric`, into `kept`; `each` sees every prepared row with
-/// its place in the group and its number. Work is handed out in groups of [`GROUP`] rows, each with its item of `parts`.
-///
-/// # Errors
-/// [`InputError`] of the first offending row.
-pub fn fill<P: Send>(
-    rows: &dyn RowSource,
-    metric: Metric,
-    kept: &mut Kept,
-    parts: impl Iterator<Item = P> + Send,
-    control: &Control,
-    each: impl Fn(&mut P, usize, &mut [f32], usize) -> Result<(), InputError> + Sync,
-) -> Result<(), InputError> {
-    let groups = (0..rows.len()).step_by(GROUP).zip(kept.chunks_mut(GROUP)).zip(parts);
-    control.for_each(groups, |((first, mut kept), mut part)| {
-        let mut values = vec![0.0; rows.dim()];
-        let count = GROUP.min(rows.len() - first);
-        for r in 0..count {
-            read_checked(rows, first + r, &mut values)?;
-            metric.prepare(&mut values, first + r)?;
-            kept.write(r, &values, first + r)?;
-            each(&mut part, r, &mut values, first + r)?;
-        }
-        control.advance(count);
-        Ok(())
-    })
-}
-
-/// The mean of rows, checked and prepared for `metric`: summed in f64 in an order that depends only on the
-/// number of rows.
-///
-/// # Errors
-/// [`InputError`] of the first offending row.
-pub fn mean(rows: &dyn RowSource, metric: Metric, control: &Control) -> Result<Vec<f32>, InputError> {
-    // At most 1,024 partial sums, whatever the number of rows.
-    let share = rows.len().div_ceil(1024).max(GROUP);
-    let sums = control.map((0..rows.len()).step_by(share), |first| {
-        let mut values = vec![0.0; rows.dim()];
-        let mut sums = vec![0.0_f64; rows.dim()];
-        for row in first..rows.len().min(first + share) {
-            read_checked(rows, row, &mut values)?;
-            metric.prepare(&mut values, row)?;
-            for (sum, &value) in sums.iter_mut().zip(&values) {
-                *sum += f64::from(value);
-            }
-        }
-        control.advance(share);
-        Ok::<_, InputError>(sums)
-    })?;
-    let mut total = vec![0.0_f64; rows.dim()];
-    for part in sums {
-        for (total, sum) in total.iter_mut().zip(part) {
-            *total += sum;
-        }
-    }
-    let count = rows.len().max(1) as f64;
-    Ok(total.into_iter().map(|sum| (sum / count) as f32).collect())
 }

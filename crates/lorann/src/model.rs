@@ -4,12 +4,12 @@ use counterpoint_core::axes::leading;
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::cluster::{Centroids, KMeans};
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::intake::fill;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Dense;
 use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::int8::{self, Bits};
 use counterpoint_core::simd::{GROUP, Simd, Work, run};
-use counterpoint_core::table::fill;
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, Matrix, RowSource};
 

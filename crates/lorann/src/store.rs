@@ -8,7 +8,7 @@ use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
 use counterpoint_core::scan::{Hits, Masks};
-use counterpoint_core::table::{Store, Table};
+use counterpoint_core::table::{Rowwise, Store, Table};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
 use serde_json::{Map, Value, json};
@@ -137,19 +137,8 @@ impl Store for Clusters {
         Ok(self.of(Arc::clone(model), projected.kept, &coded))
     }
 
-    fn grow(&mut self, more: usize) {
-        if let Some(learned) = &mut self.learned {
-            learned.blocks.grow(more);
-        }
-        self.kept.grow(more);
-        self.rows += more;
-    }
-
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        if let (Some(learned), Some(other)) = (&mut self.learned, &other.learned) {
-            learned.blocks.copy_row(to, &other.blocks, from);
-        }
-        self.kept.copy_row(to, &other.kept, from);
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
     }
 
     fn swap_remove(&mut self, row: usize) {
@@ -256,5 +245,22 @@ impl Store for Clusters {
             stats.insert("refit".into(), json!(self.wants_refit()));
         }
         stats
+    }
+}
+
+impl Rowwise for Clusters {
+    fn grow(&mut self, more: usize) {
+        if let Some(learned) = &mut self.learned {
+            learned.blocks.grow(more);
+        }
+        self.kept.grow(more);
+        self.rows += more;
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        if let (Some(learned), Some(other)) = (&mut self.learned, &other.learned) {
+            learned.blocks.copy_row(to, &other.blocks, from);
+        }
+        self.kept.copy_row(to, &other.kept, from);
     }
 }

@@ -3,13 +3,14 @@
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::intake::{fill, mean};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::int8::{Bits, copy_row, group_bytes, read_row, write_row};
 use counterpoint_core::simd::{GROUP, run};
-use counterpoint_core::table::{Store, Table, fill, mean};
+use counterpoint_core::table::{Rowwise, Store, Table};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 use half::f16;
@@ -266,19 +267,8 @@ impl Store for Codes {
         Ok(encoded)
     }
 
-    fn grow(&mut self, more: usize) {
-        self.resize(self.rows + more);
-        self.kept.grow(more);
-    }
-
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let source = other.group_at(from / GROUP);
-        let constants = other.constants(from);
-        if let Some(mut group) = self.group_mut(to / GROUP) {
-            copy_row(group.codes, to % GROUP, source.codes, from % GROUP);
-            group.set(to % GROUP, constants);
-        }
-        self.kept.copy_row(to, &other.kept, from);
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
     }
 
     fn swap_remove(&mut self, row: usize) {
@@ -408,5 +398,22 @@ impl Store for Codes {
 
     fn stats(&self) -> Map<String, Value> {
         self.params()
+    }
+}
+
+impl Rowwise for Codes {
+    fn grow(&mut self, more: usize) {
+        self.resize(self.rows + more);
+        self.kept.grow(more);
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        let source = other.group_at(from / GROUP);
+        let constants = other.constants(from);
+        if let Some(mut group) = self.group_mut(to / GROUP) {
+            copy_row(group.codes, to % GROUP, source.codes, from % GROUP);
+            group.set(to % GROUP, constants);
+        }
+        self.kept.copy_row(to, &other.kept, from);
     }
 }

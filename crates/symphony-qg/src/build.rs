@@ -1,6 +1,7 @@
 //! Building: the shared room's graph, through codes of its own edges.
 
 use counterpoint_core::graph::{Build, Graph as Edges, Method, connect};
+use counterpoint_core::intake::mean_of;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::simd::Simd;
@@ -46,22 +47,12 @@ impl Method for Builder<'_> {
 /// What is learned of prepared rows.
 pub(crate) fn frame(vectors: &Matrix<f32>, seed: u64, control: &Control) -> Result<Frame, Cancelled> {
     let dim = vectors.dim();
-    // At most 1,024 partial sums, whatever the number of threads.
-    let share = vectors.rows().div_ceil(1024).max(64);
-    let sums = control.map((0..vectors.rows()).step_by(share), |first| {
-        let mut sums = vec![0.0_f64; dim];
-        for row in first..vectors.rows().min(first + share) {
-            sums.iter_mut().zip(vectors.row(row)).for_each(|(sum, &value)| *sum += f64::from(value));
-        }
-        Ok::<_, Cancelled>(sums)
+    let mean = mean_of(vectors.rows(), dim, control, |row, values| {
+        values.copy_from_slice(vectors.row(row));
+        Ok::<_, Cancelled>(())
     })?;
-    let mut mean = vec![0.0_f64; dim];
-    for sums in sums {
-        mean.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
-    }
-    let count = vectors.rows().max(1) as f64;
     let mut row = Matrix::zeroed(1, dim);
-    row.row_mut(0).iter_mut().zip(mean).for_each(|(mean, sum)| *mean = (sum / count) as f32);
+    row.row_mut(0).copy_from_slice(&mean);
     Ok(Frame { rotation: Structured::new(dim, seed), mean: row })
 }
 

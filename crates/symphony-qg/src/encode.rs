@@ -29,6 +29,7 @@ use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::Matrix;
 
 use crate::rows::{Layout, Rows};
+use crate::space::square;
 
 /// Rows of one item of parallel work.
 const PART: usize = 256;
@@ -107,7 +108,7 @@ impl Sources {
         control: &Control,
     ) -> Result<Self, Cancelled> {
         let rotated = frame.rotated(vectors, control)?;
-        let square = |row| vectors.row(row).iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() as f32;
+        let square = |row| square(vectors.row(row)) as f32;
         let squares = (metric == Metric::Ip).then(|| (0..vectors.rows()).map(square).collect());
         Ok(Self { rotated, squares })
     }

@@ -5,8 +5,8 @@
 //! Euclidean transformation for inner-product spaces", RecSys 2014), and a query q gets a zero: all rows are then of
 //! length M, inner products with queries are what they were, and ‖q − x‖² = ‖q‖² + M² − 2⟨q, x⟩ orders rows as ip does.
 
+use counterpoint_core::intake::fill;
 use counterpoint_core::metric::Metric;
-use counterpoint_core::table::fill;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 
@@ -16,7 +16,7 @@ pub(crate) fn space_dim(metric: Metric, dim: usize) -> usize {
 }
 
 /// ‖v‖², in f64 where no square of a legal value is lost.
-fn square(vector: &[f32]) -> f64 {
+pub(crate) fn square(vector: &[f32]) -> f64 {
     vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }
 

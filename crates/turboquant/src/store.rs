@@ -3,6 +3,7 @@
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::intake::{fill, mean};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
@@ -10,7 +11,7 @@ use counterpoint_core::rotate::Rotation;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::fastscan::RowTerms;
 use counterpoint_core::simd::{GROUP, Level, Simd, Work, fastscan, run};
-use counterpoint_core::table::{Store, Table, fill, mean};
+use counterpoint_core::table::{Rowwise, Store, Table};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Kept, Matrix, RowSource};
 use serde_json::{Map, Value, json};
@@ -287,14 +288,8 @@ impl Store for Codes {
         Ok(encoded)
     }
 
-    fn grow(&mut self, more: usize) {
-        self.resize(self.rows + more);
-        self.kept.grow(more);
-    }
-
-    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        self.put(to, Some((other, from)));
-        self.kept.copy_row(to, &other.kept, from);
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
     }
 
     fn swap_remove(&mut self, row: usize) {
@@ -442,6 +437,18 @@ impl Store for Codes {
 
     fn stats(&self) -> Map<String, Value> {
         self.params()
+    }
+}
+
+impl Rowwise for Codes {
+    fn grow(&mut self, more: usize) {
+        self.resize(self.rows + more);
+        self.kept.grow(more);
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        self.put(to, Some((other, from)));
+        self.kept.copy_row(to, &other.kept, from);
     }
 }
 

@@ -89,7 +89,7 @@ fn a_mean_is_taken_off() {
     let planted = planted(3000, 40, 3.0, 1.0);
     let rows = Rows::new(&planted.values, planted.dim).expect("legal");
     let control = Control::default();
-    let mean = crate::table::mean(&rows, Metric::L2, &control).expect("legal");
+    let mean = crate::intake::mean(&rows, Metric::L2, &control).expect("legal");
     let centred = principal(&rows, Metric::L2, Some(&mean), 3000, 1, &control).expect("legal");
     assert!(dot(centred.vectors.row(0), &planted.axes[0]).abs() > 0.99);
     let raw = principal(&rows, Metric::L2, None, 3000, 1, &control).expect("legal");
