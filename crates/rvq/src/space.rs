@@ -1,0 +1,246 @@
+//! Where codes live: around the mean of the data, along its leading principal axes.
+//!
+//! A few bytes say nothing of the many directions in which data hardly varies. With P the axes (orthonormal rows), x is
+//! coded as z = P(x − μ), and what that leaves out, ‖x − μ‖² − ‖z‖², is known of every vector and goes into its term
+//! ([`super::norms`]). Training, encoding and the tables of a query then cost as many values as there are axes.
+
+use counterpoint_core::axes::{choose, leading, principal};
+use counterpoint_core::index::AddError;
+use counterpoint_core::metric::Metric;
+use counterpoint_core::simd::{Simd, Work, run};
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{InputError, KeptChunk, Matrix, RowSource, read_checked};
+
+use crate::codebooks::{BATCH, Panels};
+
+/// Rows that axes are found from.
+const SAMPLE: usize = 16_384;
+/// With more dimensions only the leading axes are found.
+const FEW: usize = 1024;
+/// How many then.
+const MOST: usize = 512;
+/// The part of the variance that may be left out.
+const LEFT: f64 = 0.08;
+/// Axes come in multiples of so many.
+const STEP: usize = 16;
+
+/// A mean, and axes about it.
+#[derive(Clone)]
+pub(crate) struct Space {
+    pub(crate) mean: Matrix<f32>,
+    pub(crate) axes: Matrix<f32>,
+    panels: Panels,
+}
+
+/// Rows along the axes.
+pub(crate) struct Along {
+    /// z.
+    pub(crate) values: Matrix<f32>,
+    /// ‖x − μ‖² − ‖z‖² of each.
+    pub(crate) left: Vec<f32>,
+}
+
+/// Rows about a mean.
+struct Centred<'a> {
+    rows: &'a dyn RowSource,
+    chosen: Vec<usize>,
+    metric: Metric,
+    mean: &'a [f32],
+}
+
+impl RowSource for Centred<'_> {
+    fn len(&self) -> usize {
+        self.chosen.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.mean.len()
+    }
+
+    fn read(&self, row: usize, out: &mut [f32]) {
+        self.rows.read(self.chosen[row], out);
+        // Rows were checked when their mean was taken.
+        let _ = self.metric.prepare(out, self.chosen[row]);
+        out.iter_mut().zip(self.mean).for_each(|(value, mean)| *value -= mean);
+    }
+}
+
+impl Space {
+    pub(crate) fn new(mean: Matrix<f32>, axes: Matrix<f32>) -> Self {
+        let panels = Panels::new(&axes, false);
+        Self { mean, axes, panels }
+    }
+
+    /// Learns as many axes as leave out no more than [`LEFT`] of the variance.
+    pub(crate) fn learn(
+        rows: &dyn RowSource,
+        metric: Metric,
+        seed: u64,
+        control: &Control,
+    ) -> Result<Self, AddError> {
+        let dim = rows.dim();
+        let mut mean = Matrix::zeroed(1, dim);
+        mean.row_mut(0).copy_from_slice(&counterpoint_core::intake::mean(rows, metric, control)?);
+        let chosen = choose(rows.len(), SAMPLE, seed);
+        let centred = Centred { rows, chosen, metric, mean: mean.row(0) };
+        let (vectors, variances, total) = if dim <= FEW {
+            let axes =
+                principal(&centred, Metric::L2, None, SAMPLE, seed, control).map_err(
+                    |error| match error {
+                        counterpoint_core::axes::AxesError::Input(error) => AddError::from(error),
+                        _ => AddError::TooManyDims { most: FEW, what: "find axes", got: dim },
+                    },
+                )?;
+            let total = axes.variances.iter().sum::<f64>();
+            (axes.vectors, axes.variances, total)
+        } else {
+            let axes = leading(&centred, Metric::L2, MOST, SAMPLE, seed, control)?;
+            let (variances, total) = variances(&centred, &axes, control)?;
+            (axes, variances, total)
+        };
+        let mut left = total;
+        let mut count = 0;
+        while count < variances.len() && left > LEFT * total {
+            let end = variances.len().min(count + STEP);
+            left -= variances[count..end].iter().sum::<f64>();
+            count = end;
+        }
+        // Data without any variance has a mean, and one axis along which nothing lies.
+        let mut axes = Matrix::zeroed(count.max(1), dim);
+        for row in 0..axes.rows() {
+            axes.copy_row(row, &vectors, row);
+        }
+        Ok(Self::new(mean, axes))
+    }
+
+    /// Values of a vector.
+    pub(crate) fn dim(&self) -> usize {
+        self.mean.dim()
+    }
+
+    /// Values along the axes.
+    pub(crate) fn width(&self) -> usize {
+        self.axes.rows()
+    }
+
+    /// Reads some rows, checked and prepared.
+    pub(crate) fn read(
+        &self,
+        rows: &dyn RowSource,
+        chosen: &[usize],
+        metric: Metric,
+        control: &Control,
+    ) -> Result<Along, InputError> {
+        let mut values = Matrix::zeroed(chosen.len(), self.width());
+        let mut left = vec![0.0; chosen.len()];
+        let stride = values.stride();
+        let parts = values.values_mut().chunks_mut(BATCH * stride).zip(left.chunks_mut(BATCH));
+        control.for_each(parts.zip(chosen.chunks(BATCH)), |((values, left), chosen)| {
+            let mut batch = Batch::new(self);
+            for &row in chosen {
+                batch.read(rows, row, metric, &mut KeptChunk::None)?;
+            }
+            run(control.level(), Project { batch: &mut batch });
+            values.copy_from_slice(&batch.along.values()[..values.len()]);
+            left.copy_from_slice(&batch.left[..left.len()]);
+            control.advance(chosen.len());
+            Ok::<_, InputError>(())
+        })?;
+        Ok(Along { values, left })
+    }
+
+    /// Adds μ + Pᵀz to `out`, which is 0.
+    pub(crate) fn back(&self, along: &[f32], out: &mut [f32]) {
+        out.copy_from_slice(self.mean.row(0));
+        for (axis, &value) in along.iter().enumerate() {
+            out.iter_mut().zip(self.axes.row(axis)).for_each(|(out, axis)| *out += value * axis);
+        }
+    }
+}
+
+/// The variances along axes, and in all.
+fn variances(
+    rows: &Centred<'_>,
+    axes: &Matrix<f32>,
+    control: &Control,
+) -> Result<(Vec<f64>, f64), InputError> {
+    let mut mean = Matrix::zeroed(1, axes.dim());
+    mean.row_mut(0).fill(0.0);
+    let space = Space::new(mean, axes.clone());
+    let along = space.read(rows, &(0..rows.len()).collect::<Vec<_>>(), Metric::L2, control)?;
+    let mut sums = vec![0.0; axes.rows()];
+    for row in 0..along.values.rows() {
+        for (sum, &value) in sums.iter_mut().zip(along.values.row(row)) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    let total = sums.iter().sum::<f64>() + along.left.iter().map(|&left| f64::from(left)).sum::<f64>();
+    Ok((sums, total))
+}
+
+/// Up to [`BATCH`] rows, as they are read and along the axes.
+pub(crate) struct Batch<'a> {
+    space: &'a Space,
+    rows: Matrix<f32>,
+    pub(crate) count: usize,
+    /// z.
+    pub(crate) along: Matrix<f32>,
+    /// ‖x − μ‖² − ‖z‖².
+    pub(crate) left: [f32; BATCH],
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(space: &'a Space) -> Self {
+        Self {
+            space,
+            rows: Matrix::zeroed(BATCH, space.dim()),
+            count: 0,
+            along: Matrix::zeroed(BATCH, space.width()),
+            left: [0.0; BATCH],
+        }
+    }
+
+    /// Takes in a row: checked, prepared, kept, centred.
+    pub(crate) fn read(
+        &mut self,
+        rows: &dyn RowSource,
+        row: usize,
+        metric: Metric,
+        kept: &mut KeptChunk<'_>,
+    ) -> Result<(), InputError> {
+        let values = self.rows.row_mut(self.count);
+        read_checked(rows, row, values)?;
+        metric.prepare(values, row)?;
+        kept.write(self.count, values, row)?;
+        values.iter_mut().zip(self.space.mean.row(0)).for_each(|(value, mean)| *value -= mean);
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// Takes the rows of a batch along the axes.
+pub(crate) struct Project<'a, 'b> {
+    pub(crate) batch: &'a mut Batch<'b>,
+}
+
+impl Work for Project<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Batch { space, rows, count, along, left } = self.batch;
+        let stride = along.stride();
+        let values = (rows.values(), rows.stride(), rows.dim());
+        space.panels.multiply(simd, values, *count, along.values_mut(), stride);
+        for (row, left) in left.iter_mut().enumerate().take(*count) {
+            let (x, z) = (rows.padded(row), along.padded(row));
+            *left = (simd.dot(x, x) - simd.dot(z, z)).max(0.0);
+        }
+    }
+}
+
+/// A query along the axes.
+#[inline(always)]
+pub(crate) fn along<S: Simd>(simd: S, space: &Space, values: &[f32], out: &mut [f32]) {
+    space.panels.multiply(simd, (values, values.len(), values.len()), 1, out, out.len());
+}

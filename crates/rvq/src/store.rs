@@ -1,0 +1,395 @@
+//! Encoded rows, in groups of 64, byte after byte of their codes.
+
+use counterpoint_core::buffer::Buffer;
+use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::knobs::Knob;
+use counterpoint_core::metric::Metric;
+use counterpoint_core::rerank::check_rerank;
+use counterpoint_core::scan::{Hits, Masks};
+use counterpoint_core::simd::GROUP;
+use counterpoint_core::table::{Rowwise, Store, Table};
+use counterpoint_core::threads::Control;
+use counterpoint_core::vectors::{InputError, Kept, RowSource};
+use serde_json::{Map, Value, json};
+
+use crate::beam::Scratch;
+use crate::codebooks::{Panels, Ready};
+use crate::parameters::Parameters;
+use crate::quantizer::Quantizer;
+use crate::space::Batch;
+
+/// Entries of a table: values of a byte.
+pub(crate) const ENTRIES: usize = 256;
+
+/// An RVQ index, searched flat.
+pub type Rvq = Table<Codes>;
+
+/// Makes an index without vectors; `None` if a parameter is not such as an index may have.
+pub fn new(metric: Metric, parameters: Parameters) -> Option<Rvq> {
+    parameters.are_legal().then(|| Table::over(Codes::unlearned(metric, parameters)))
+}
+
+/// The rows of an [`Rvq`] index.
+#[derive(Clone)]
+pub struct Codes {
+    pub(crate) metric: Metric,
+    parameters: Parameters,
+    /// What was learned, with its codewords in panels; `None` until there was a vector.
+    learned: Option<(Quantizer, Panels)>,
+    pub(crate) kept: Kept,
+    rows: usize,
+    /// Group after group: the first bytes of its 64 rows, then the second, … A byte is the code of one stage, or two of 4
+    /// bits, the earlier one low.
+    codes: Buffer,
+    /// u8, one a row: the level of C. Empty under ip.
+    levels: Buffer,
+}
+
+/// One group's part of every tensor, to be written by one thread.
+struct GroupMut<'a> {
+    codes: &'a mut [u8],
+    /// Empty under ip.
+    levels: &'a mut [u8],
+}
+
+/// Writes one code a stage as row `r` of a group.
+fn write(bits: usize, group: &mut [u8], r: usize, codes: &[u8]) {
+    let columns = group.chunks_exact_mut(GROUP);
+    if bits == 8 {
+        columns.zip(codes).for_each(|(column, &code)| column[r] = code);
+    } else {
+        let pairs = codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4));
+        columns.zip(pairs).for_each(|(column, pair)| column[r] = pair);
+    }
+}
+
+/// Reads row `r` of a group: one code a stage.
+fn read(bits: usize, group: &[u8], r: usize, codes: &mut [u8]) {
+    for (stage, code) in codes.iter_mut().enumerate() {
+        *code = if bits == 8 {
+            group[stage * GROUP + r]
+        } else {
+            group[stage / 2 * GROUP + r] >> (4 * (stage % 2)) & 15
+        };
+    }
+}
+
+impl Codes {
+    fn unlearned(metric: Metric, parameters: Parameters) -> Self {
+        Self {
+            metric,
+            parameters,
+            learned: None,
+            kept: Kept::zeroed(parameters.keep, 0, 0),
+            rows: 0,
+            codes: Buffer::new(),
+            levels: Buffer::new(),
+        }
+    }
+
+    fn with(&self, quantizer: Quantizer) -> Self {
+        let kept = Kept::zeroed(self.parameters.keep, 0, quantizer.dim());
+        let panels = Panels::new(quantizer.codebooks.words(), false);
+        Self { learned: Some((quantizer, panels)), kept, ..Self::unlearned(self.metric, self.parameters) }
+    }
+
+    /// What shapes the index.
+    pub fn parameters(&self) -> Parameters {
+        self.parameters
+    }
+
+    /// What was learned, once there was a vector.
+    pub fn quantizer(&self) -> Option<&Quantizer> {
+        self.learned.as_ref().map(|(quantizer, _)| quantizer)
+    }
+
+    /// The codewords in panels. Only for who has a quantizer.
+    pub(crate) fn panels(&self) -> &Panels {
+        static NONE: std::sync::OnceLock<Panels> = std::sync::OnceLock::new();
+        match &self.learned {
+            Some((_, panels)) => panels,
+            None => NONE.get_or_init(Panels::default),
+        }
+    }
+
+    /// Bytes of a row's codes.
+    pub(crate) fn bytes(&self) -> usize {
+        let stages = self.quantizer().map_or(0, Quantizer::stages);
+        if self.parameters.bits == 8 { stages } else { stages.div_ceil(2) }
+    }
+
+    fn group_bytes(&self) -> usize {
+        self.bytes() * GROUP
+    }
+
+    /// The code bytes of a group.
+    #[inline(always)]
+    pub(crate) fn group(&self, group: usize) -> &[u8] {
+        let bytes = self.group_bytes();
+        &self.codes.as_bytes()[group * bytes..(group + 1) * bytes]
+    }
+
+    /// The levels of a group's rows; none under ip.
+    #[inline(always)]
+    pub(crate) fn levels(&self, group: usize) -> &[u8] {
+        self.levels.as_bytes().get(group * GROUP..(group + 1) * GROUP).unwrap_or_default()
+    }
+
+    /// The codes of a row, one a stage.
+    fn row(&self, row: usize) -> Vec<u8> {
+        let mut codes = vec![0; self.quantizer().map_or(0, Quantizer::stages)];
+        read(self.parameters.bits, self.group(row / GROUP), row % GROUP, &mut codes);
+        codes
+    }
+
+    /// C of a row: what stands for ‖x̂ − μ‖² in its distances. None under ip.
+    pub fn term(&self, row: usize) -> Option<f32> {
+        let level = self.levels(row / GROUP).get(row % GROUP)?;
+        self.quantizer()?.levels.get(usize::from(*level)).copied()
+    }
+
+    fn put(&mut self, row: usize, codes: &[u8], level: u8) {
+        let (bytes, bits) = (self.group_bytes(), self.parameters.bits);
+        let first = row / GROUP * bytes;
+        write(bits, &mut self.codes.as_mut_bytes()[first..first + bytes], row % GROUP, codes);
+        if let Some(to) = self.levels.as_mut_bytes().get_mut(row) {
+            *to = level;
+        }
+    }
+
+    /// Makes every tensor as long as `rows` rows need; new rows are zero.
+    fn resize(&mut self, rows: usize) {
+        let groups = rows.div_ceil(GROUP);
+        self.rows = rows;
+        self.codes.resize(groups * self.group_bytes());
+        if self.metric != Metric::Ip {
+            self.levels.resize(groups * GROUP);
+        }
+    }
+
+    fn groups_mut(&mut self) -> impl Iterator<Item = GroupMut<'_>> + Send {
+        let bytes = self.group_bytes();
+        let mut codes = self.codes.as_mut_bytes().chunks_exact_mut(bytes.max(1));
+        let mut levels = self.levels.as_mut_bytes().chunks_exact_mut(GROUP);
+        std::iter::from_fn(move || {
+            Some(GroupMut {
+                codes: codes.next().unwrap_or_default(),
+                levels: levels.next().unwrap_or_default(),
+            })
+        })
+    }
+}
+
+impl Store for Codes {
+    const METHOD: &'static str = "RVQ";
+
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    fn dim(&self) -> Option<usize> {
+        self.quantizer().map(Quantizer::dim)
+    }
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let rerank = Knob::rerank(self.parameters.keep, 60);
+        Capabilities { exact: false, reconstruct: true, knobs: vec![rerank] }
+    }
+
+    fn blank(&self) -> Self {
+        Self::unlearned(self.metric, self.parameters)
+    }
+
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
+        if rows.is_empty() {
+            return Ok(self.blank());
+        }
+        Ok(self.with(Quantizer::learn(rows, self.metric, &self.parameters, control)?))
+    }
+
+    fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        let Some(quantizer) = self.quantizer() else { return Ok(self.blank()) };
+        control.expect(rows.len());
+        let mut encoded = self.with(quantizer.clone());
+        encoded.resize(rows.len());
+        let mut kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
+        let ready = Ready::new(&quantizer.codebooks, control)?;
+        let Parameters { bits, beam, .. } = self.parameters;
+        const PART: usize = 8;
+        let parts = (0..rows.len()).step_by(GROUP).zip(encoded.groups_mut()).zip(kept.chunks_mut(GROUP));
+        let mut parts = parts.peekable();
+        let parts = std::iter::from_fn(move || {
+            parts.peek()?;
+            Some(parts.by_ref().take(PART).collect::<Vec<_>>())
+        });
+        control.for_each(parts, |groups| {
+            let mut scratch = Scratch::default();
+            for ((first, group), mut kept) in groups {
+                control.check()?;
+                let mut batch = Batch::new(&quantizer.space);
+                for row in first..rows.len().min(first + GROUP) {
+                    batch.read(rows, row, self.metric, &mut kept)?;
+                }
+                quantizer.encode(&ready, beam, &mut batch, &mut scratch, control, |r, codes, level| {
+                    write(bits, group.codes, r, codes);
+                    if let Some(to) = group.levels.get_mut(r) {
+                        *to = level;
+                    }
+                });
+                control.advance(batch.count);
+            }
+            Ok::<_, InputError>(())
+        })?;
+        encoded.kept = kept;
+        Ok(encoded)
+    }
+
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
+    }
+
+    fn swap_remove(&mut self, row: usize) {
+        let last = self.rows - 1;
+        let (codes, level) = (self.row(last), self.levels.as_bytes().get(last).copied().unwrap_or(0));
+        self.put(row, &codes, level);
+        self.put(last, &vec![0; codes.len()], 0);
+        self.resize(last);
+        self.kept.swap_remove(row);
+    }
+
+    fn search(
+        &self,
+        queries: &dyn RowSource,
+        options: &SearchOptions<'_>,
+        masks: &Masks,
+        control: &Control,
+    ) -> Result<Hits, SearchError> {
+        crate::search::search(self, queries, options, masks, control)
+    }
+
+    fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+        check_rerank(self.parameters.keep, options)
+    }
+
+    fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
+        if !self.kept.read(row, out)
+            && let Some(quantizer) = self.quantizer()
+        {
+            quantizer.decode(&self.row(row), out);
+        }
+        Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.kept.rows()
+    }
+
+    fn shrink_to_fit(&mut self) {
+        for buffer in [&mut self.codes, &mut self.levels] {
+            buffer.shrink_to_fit();
+        }
+        self.kept.shrink_to_fit();
+    }
+
+    fn params(&self) -> Map<String, Value> {
+        let mut params = Map::new();
+        self.parameters.write(&mut params);
+        if let Some(quantizer) = self.quantizer() {
+            quantizer.write_params(&mut params);
+        }
+        params
+    }
+
+    fn tensors(&self) -> Vec<TensorView<'_>> {
+        let groups = self.rows.div_ceil(GROUP);
+        let tensor = |name, shape: &[usize], bytes| TensorView {
+            name,
+            dtype: Dtype::U8,
+            shape: shape.to_vec(),
+            bytes,
+        };
+        let mut tensors = vec![tensor("codes", &[groups, self.group_bytes()], Buffer::as_bytes(&self.codes))];
+        if self.metric != Metric::Ip {
+            tensors.push(tensor("norms", &[groups * GROUP], self.levels.as_bytes()));
+        }
+        tensors.extend(self.quantizer().into_iter().flat_map(Quantizer::tensors));
+        tensors.extend(self.kept.tensors());
+        tensors
+    }
+
+    fn take(
+        contents: &mut Contents,
+        metric: Metric,
+        dim: Option<usize>,
+        rows: usize,
+    ) -> Result<Self, FormatError> {
+        let parameters = Parameters::read(contents)?;
+        let mut store = Self::unlearned(metric, parameters);
+        if let Some(dim) = dim {
+            store = store.with(Quantizer::take(contents, metric, &parameters, dim)?);
+        }
+        store.rows = rows;
+        let groups = rows.div_ceil(GROUP);
+        store.codes = contents.take("codes", Dtype::U8, &[groups, store.group_bytes()])?;
+        if metric != Metric::Ip {
+            store.levels = contents.take("norms", Dtype::U8, &[groups * GROUP])?;
+        }
+        store.kept = Kept::take(contents, parameters.keep, rows, dim.unwrap_or(0))?;
+        Ok(store)
+    }
+
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
+        if let Some(quantizer) = self.quantizer() {
+            quantizer.check(control)?;
+            let sizes: Vec<usize> = (0..quantizer.stages()).map(|s| quantizer.codebooks.size(s)).collect();
+            for group in 0..self.rows.div_ceil(GROUP) {
+                control.check()?;
+                self.check_group(group, &sizes)?;
+            }
+        }
+        self.kept.check(control)
+    }
+
+    fn stats(&self) -> Map<String, Value> {
+        let mut stats = self.params();
+        stats.insert("stages_used".into(), json!(self.quantizer().map_or(0, Quantizer::stages)));
+        stats
+    }
+}
+
+impl Codes {
+    /// Checks that every code names a codeword.
+    fn check_group(&self, group: usize, sizes: &[usize]) -> Result<(), FormatError> {
+        let (columns, _) = self.group(group).as_chunks::<GROUP>();
+        for (stage, &size) in sizes.iter().enumerate() {
+            let largest = if self.parameters.bits == 8 {
+                columns[stage].iter().copied().max()
+            } else {
+                columns[stage / 2].iter().map(|byte| byte >> (4 * (stage % 2)) & 15).max()
+            };
+            if let Some(code) = largest.filter(|&code| usize::from(code) >= size) {
+                let expected = format!("codes below {size} in stage {stage}");
+                return Err(FormatError::content("codes", expected, code));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rowwise for Codes {
+    fn grow(&mut self, more: usize) {
+        self.resize(self.rows + more);
+        self.kept.grow(more);
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        let level = other.levels.as_bytes().get(from).copied().unwrap_or(0);
+        self.put(to, &other.row(from), level);
+        self.kept.copy_row(to, &other.kept, from);
+    }
+}
