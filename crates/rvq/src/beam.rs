@@ -12,12 +12,13 @@ use crate::codebooks::{BATCH, Ready};
 
 /// Values that fill a register.
 const LANES: usize = 16;
+/// Scores looked at together.
+const WIDE: usize = 64;
 
 /// Room to encode in.
 #[derive(Default)]
 pub(crate) struct Scratch {
     products: Vec<f32>,
-    row: Vec<f32>,
     keys: Vec<u64>,
     sums: Vec<Sum>,
     next: Vec<Sum>,
@@ -68,7 +69,9 @@ impl Work for Encode<'_, '_> {
 /// Encodes the vector whose products with all codewords are `products`, which are changed.
 #[inline(always)]
 fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scratch: &mut Scratch) {
-    let Scratch { row, keys, sums, next, codes, next_codes, .. } = scratch;
+    let mut rows: Vec<&[f32]> = Vec::with_capacity(out.len());
+    let rows = &mut rows;
+    let Scratch { keys, sums, next, codes, next_codes, .. } = scratch;
     let stages = out.len();
     sums.clear();
     sums.push(Sum { score: 0.0 });
@@ -79,16 +82,18 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
     for stage in 0..stages {
         let (offset, size) = (ready.codebooks.offset(stage), ready.codebooks.size(stage));
         let ahead = |from: usize| offset - ready.codebooks.offset(from + 1);
-        row.resize(size, 0.0);
         keys.clear();
-        let mut bound = 0;
+        let mut limit = Limit { beam, score: f32::NEG_INFINITY };
         for (s, (sum, codes)) in sums.iter().zip(codes.chunks_exact(stages)).enumerate() {
-            row.copy_from_slice(&products[offset..offset + size]);
-            for from in common..stage {
-                let cross = &ready.cross(from, codes[from])[ahead(from)..][..size];
-                row.iter_mut().zip(cross).for_each(|(to, cross)| *to -= cross);
+            rows.clear();
+            rows.extend((common..stage).map(|from| &ready.cross(from, codes[from])[ahead(from)..][..size]));
+            let products = &products[offset..offset + size];
+            let first = (s * size) as u32;
+            if size < WIDE {
+                offer::<LANES>(products, rows, sum.score, first, &mut limit, keys);
+            } else {
+                offer::<WIDE>(products, rows, sum.score, first, &mut limit, keys);
             }
-            bound = offer(row, sum.score, (s * size) as u32, beam, bound, keys);
         }
         keep(keys, beam);
         keys.sort_unstable_by(|a, b| b.cmp(a));
@@ -120,36 +125,60 @@ fn agree(codes: &[u8], stages: usize, stage: usize) -> bool {
     codes.iter().skip(stage).step_by(stages).all(|&code| code == codes[stage])
 }
 
-/// Takes in the scores that may be among the `beam` best, each as a key: by score, then the lower index. Returns what keys must
-/// exceed.
+/// What scores must reach to be among the best.
+struct Limit {
+    beam: usize,
+    /// The least of the `beam` best so far.
+    score: f32,
+}
+
+/// Takes in those of the scores base + product − Σ rows that may be among the best, each as a key: by score, then the
+/// lower index.
 #[inline(always)]
-fn offer(row: &[f32], base: f32, first: u32, beam: usize, mut bound: u64, keys: &mut Vec<u64>) -> u64 {
-    let mut limit = from_ordered_bits((bound >> 32) as u32);
-    if bound == 0 {
-        limit = f32::NEG_INFINITY;
-    }
-    for (c, chunk) in row.chunks(LANES).enumerate() {
-        let most = chunk.iter().fold(f32::NEG_INFINITY, |most, &v| if v > most { v } else { most });
-        if most + base < limit {
+fn offer<const WIDTH: usize>(
+    products: &[f32],
+    rows: &[&[f32]],
+    base: f32,
+    first: u32,
+    limit: &mut Limit,
+    keys: &mut Vec<u64>,
+) {
+    for (c, chunk) in products.chunks(WIDTH).enumerate() {
+        let mut scores = [f32::NEG_INFINITY; WIDTH];
+        if let Some(chunk) = chunk.first_chunk::<WIDTH>() {
+            scores.iter_mut().zip(chunk).for_each(|(score, product)| *score = base + product);
+            for row in rows {
+                if let Some(row) = row[c * WIDTH..].first_chunk::<WIDTH>() {
+                    scores.iter_mut().zip(row).for_each(|(score, cross)| *score -= cross);
+                }
+            }
+        } else {
+            scores.iter_mut().zip(chunk).for_each(|(score, product)| *score = base + product);
+            for row in rows {
+                scores.iter_mut().zip(&row[c * WIDTH..]).for_each(|(score, cross)| *score -= cross);
+            }
+        }
+        let mut most = [f32::NEG_INFINITY; LANES];
+        let (parts, _) = scores.as_chunks::<LANES>();
+        for part in parts {
+            most.iter_mut().zip(part).for_each(|(most, &v)| *most = if v > *most { v } else { *most });
+        }
+        let passes = most.iter().fold(false, |passes, &v| passes | (v >= limit.score));
+        if !passes {
             continue;
         }
-        for (i, &value) in chunk.iter().enumerate() {
-            let score = value + base;
-            if score >= limit {
-                keys.push(
-                    u64::from(ordered_bits(score)) << 32 | u64::from(!(first + (c * LANES + i) as u32)),
-                );
+        for (i, &score) in scores[..chunk.len()].iter().enumerate() {
+            if score >= limit.score {
+                let index = first + (c * WIDTH + i) as u32;
+                keys.push(u64::from(ordered_bits(score)) << 32 | u64::from(!index));
             }
         }
-        if keys.len() >= 4 * beam.max(LANES) {
-            keep(keys, beam);
-            if let Some(&least) = keys.iter().min() {
-                bound = least;
-                limit = from_ordered_bits((bound >> 32) as u32);
-            }
+        if keys.len() >= 2 * limit.beam + WIDE {
+            keep(keys, limit.beam);
+            let least = keys.iter().fold(u64::MAX, |least, &key| least.min(key));
+            limit.score = from_ordered_bits((least >> 32) as u32);
         }
     }
-    bound
 }
 
 /// Leaves the `beam` largest keys.

@@ -17,6 +17,9 @@ use crate::repair::dead;
 use crate::space::{Along, Batch, Project, Space};
 use crate::train::{SAMPLE, columns, encode, train, units};
 
+/// Rows of the sample on which levels and errors are measured.
+const MEASURED: usize = 16_384;
+
 /// What encodes and decodes.
 #[derive(Clone)]
 pub struct Quantizer {
@@ -45,6 +48,8 @@ impl Quantizer {
         let chosen = counterpoint_core::axes::choose(rows.len(), SAMPLE, parameters.seed ^ 1);
         let Along { values, left } = space.read(rows, &chosen, metric, control)?;
         let codebooks = train(&values, parameters, control)?;
+        // A part of the sample tells of the rest.
+        let values = head(&values, MEASURED);
         let codes = encode(&codebooks, &values, parameters.beam, control)?;
         control.advance(count);
         let stages = codebooks.stages();
@@ -200,6 +205,15 @@ impl Quantizer {
             None => Ok(()),
         }
     }
+}
+
+/// The first rows of a matrix.
+fn head(rows: &Matrix<f32>, most: usize) -> Matrix<f32> {
+    let mut head = Matrix::zeroed(rows.rows().min(most), rows.dim());
+    for row in 0..head.rows() {
+        head.copy_row(row, rows, row);
+    }
+    head
 }
 
 /// A list of numbers among a file's parameters.
