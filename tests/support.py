@@ -40,6 +40,7 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
+    "SymphonyQG-pq4": lambda metric: cp.SymphonyQG(metric, edge_codes="pq4"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),

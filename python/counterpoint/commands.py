@@ -24,7 +24,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
-    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed")),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -89,6 +89,9 @@ def build(
     ef_construction: Annotated[
         int | None, typer.Option(help="symphony-qg: candidates of the searches it is built by.")
     ] = None,
+    edge_codes: Annotated[
+        str | None, typer.Option(help="symphony-qg: codes of edges: rabitq or pq4.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="lorann, symphony-qg, turboquant: of all that is random.")
     ] = None,
@@ -111,6 +114,7 @@ def build(
             "balanced": balanced,
             "degree": degree,
             "ef_construction": ef_construction,
+            "edge_codes": edge_codes,
             "seed": seed,
         }
         options = {name: value for name, value in given.items() if value is not None}

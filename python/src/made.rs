@@ -40,9 +40,13 @@ impl Made {
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
-            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
-                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"
-            ),
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, edge_codes, seed }) => {
+                let codes = edge_codes.name();
+                format!(
+                    "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, \
+                     seed={seed}, edge_codes={codes:?})"
+                )
+            }
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(
                 "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
                 allocation.name(),

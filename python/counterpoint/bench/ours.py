@@ -146,4 +146,5 @@ METHODS: tuple[Spec, ...] = (
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
     _symphony_qg("symphony-qg", "rabitqlib-qg32"),
     _symphony_qg("symphony-qg-64", "rabitqlib-qg64", degree=64),
+    _symphony_qg("symphony-qg-pq4", "rabitqlib-qg32", edge_codes="pq4"),
 )
