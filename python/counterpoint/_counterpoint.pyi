@@ -10,6 +10,7 @@ from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
+    "PQ",
     "Flat",
     "FormatError",
     "Index",
@@ -199,6 +200,39 @@ class LoRANN(Index):
     def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> LoRANN: ...
     @staticmethod
     def from_bytes(data: _Data) -> LoRANN: ...
+
+@final
+class PQ(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        subspaces: SupportsIndex | None = None,
+        bits: Literal[4, 8] = 8,
+        keep: Literal["none", "int8", "f16", "f32"] = "none",
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def subspaces(self) -> int | None: ...
+    @property
+    def bits(self) -> Literal[4, 8]: ...
+    @property
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> PQ: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> PQ: ...
 
 @final
 class SymphonyQG(Index):

@@ -44,7 +44,10 @@ impl Parameters {
     }
 
     /// What a file says.
-    pub(crate) fn read(contents: &Contents) -> Result<Self, FormatError> {
+    ///
+    /// # Errors
+    /// [`FormatError`] naming what is missing or cannot be.
+    pub fn read(contents: &Contents) -> Result<Self, FormatError> {
         // 0 stands for a choice left to the method.
         let subspaces = contents.param_usize("subspaces")?;
         let bits = match contents.param_usize("bits")? {
