@@ -3,6 +3,7 @@
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
+use counterpoint_pq as pq;
 use counterpoint_symphony_qg as symphony_qg;
 use counterpoint_turboquant as turboquant;
 
@@ -12,6 +13,7 @@ pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
     Lvq { primary: usize, keep: Keep },
+    Pq(pq::Parameters),
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
 }
@@ -37,12 +39,21 @@ impl Made {
                     keep.name()
                 )
             }
+            Made::Pq(pq::Parameters { subspaces, bits, keep, seed }) => {
+                let subspaces = subspaces.map_or("None".to_owned(), |value| value.to_string());
+                let (bits, keep) = (bits.width(), keep.name());
+                format!("PQ({metric:?}, subspaces={subspaces}, bits={bits}, keep={keep:?}, seed={seed})")
+            }
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
-            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
-                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"
-            ),
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, edge_codes, seed }) => {
+                let codes = edge_codes.name();
+                format!(
+                    "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, \
+                     seed={seed}, edge_codes={codes:?})"
+                )
+            }
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(
                 "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
                 allocation.name(),

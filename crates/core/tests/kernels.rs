@@ -10,6 +10,8 @@ mod bytes;
 mod fastscan;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/lookups.rs"]
+mod lookups;
 #[path = "kernels/nibbles.rs"]
 mod nibbles;
 #[path = "kernels/planes.rs"]
@@ -467,6 +469,9 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("lookup sums", lookups::sums),
+            ("lookups full", lookups::extremes),
+            ("lookups NaN", lookups::unordered),
             ("nibble sums", nibbles::sums),
             ("nibbles full", nibbles::extremes),
             ("nibbles NaN", nibbles::unordered),

@@ -89,11 +89,7 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
             rows.extend((common..stage).map(|from| &ready.cross(from, codes[from])[ahead(from)..][..size]));
             let products = &products[offset..offset + size];
             let first = (s * size) as u32;
-            if size < WIDE {
-                offer::<LANES>(products, rows, sum.score, first, &mut limit, keys);
-            } else {
-                offer::<WIDE>(products, rows, sum.score, first, &mut limit, keys);
-            }
+            offer(products, rows, sum.score, first, &mut limit, keys);
         }
         keep(keys, beam);
         keys.sort_unstable_by(|a, b| b.cmp(a));
@@ -135,41 +131,32 @@ struct Limit {
 /// Takes in those of the scores base + product − Σ rows that may be among the best, each as a key: by score, then the
 /// lower index.
 #[inline(always)]
-fn offer<const WIDTH: usize>(
-    products: &[f32],
-    rows: &[&[f32]],
-    base: f32,
-    first: u32,
-    limit: &mut Limit,
-    keys: &mut Vec<u64>,
-) {
-    for (c, chunk) in products.chunks(WIDTH).enumerate() {
-        let mut scores = [f32::NEG_INFINITY; WIDTH];
-        if let Some(chunk) = chunk.first_chunk::<WIDTH>() {
-            scores.iter_mut().zip(chunk).for_each(|(score, product)| *score = base + product);
-            for row in rows {
-                if let Some(row) = row[c * WIDTH..].first_chunk::<WIDTH>() {
-                    scores.iter_mut().zip(row).for_each(|(score, cross)| *score -= cross);
-                }
+fn offer(products: &[f32], rows: &[&[f32]], base: f32, first: u32, limit: &mut Limit, keys: &mut Vec<u64>) {
+    for (c, chunk) in products.chunks(WIDE).enumerate() {
+        let mut scores = [f32::NEG_INFINITY; WIDE];
+        let mut most = [f32::NEG_INFINITY; LANES];
+        if let Some(chunk) = chunk.first_chunk::<WIDE>() {
+            let [a, b, c, d] = wide(chunk, base, rows, c * WIDE);
+            for (l, most) in most.iter_mut().enumerate() {
+                let (ab, cd) = (larger(a[l], b[l]), larger(c[l], d[l]));
+                *most = larger(ab, cd);
             }
+            scores.copy_from_slice([a, b, c, d].as_flattened());
         } else {
             scores.iter_mut().zip(chunk).for_each(|(score, product)| *score = base + product);
             for row in rows {
-                scores.iter_mut().zip(&row[c * WIDTH..]).for_each(|(score, cross)| *score -= cross);
+                scores.iter_mut().zip(&row[c * WIDE..]).for_each(|(score, cross)| *score -= cross);
+            }
+            for part in scores.as_chunks::<LANES>().0 {
+                most.iter_mut().zip(part).for_each(|(most, &v)| *most = larger(v, *most));
             }
         }
-        let mut most = [f32::NEG_INFINITY; LANES];
-        let (parts, _) = scores.as_chunks::<LANES>();
-        for part in parts {
-            most.iter_mut().zip(part).for_each(|(most, &v)| *most = if v > *most { v } else { *most });
-        }
-        let passes = most.iter().fold(false, |passes, &v| passes | (v >= limit.score));
-        if !passes {
+        if !most.iter().fold(false, |passes, &v| passes | (v >= limit.score)) {
             continue;
         }
         for (i, &score) in scores[..chunk.len()].iter().enumerate() {
             if score >= limit.score {
-                let index = first + (c * WIDTH + i) as u32;
+                let index = first + (c * WIDE + i) as u32;
                 keys.push(u64::from(ordered_bits(score)) << 32 | u64::from(!index));
             }
         }
@@ -179,6 +166,34 @@ fn offer<const WIDTH: usize>(
             limit.score = from_ordered_bits((least >> 32) as u32);
         }
     }
+}
+
+/// base + product − Σ rows, from `at` on in the rows.
+#[inline(always)]
+fn wide(products: &[f32; WIDE], base: f32, rows: &[&[f32]], at: usize) -> [[f32; LANES]; 4] {
+    let part =
+        |values: &[f32], p: usize| *values[p * LANES..].first_chunk::<LANES>().unwrap_or(&[0.0; LANES]);
+    let start = |p: usize| part(products, p).map(|product| base + product);
+    let (mut a, mut b, mut c, mut d) = (start(0), start(1), start(2), start(3));
+    for row in rows {
+        let row = &row[at..at + WIDE];
+        a = less(a, part(row, 0));
+        b = less(b, part(row, 1));
+        c = less(c, part(row, 2));
+        d = less(d, part(row, 3));
+    }
+    [a, b, c, d]
+}
+
+#[inline(always)]
+fn less(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    std::array::from_fn(|l| a[l] - b[l])
+}
+
+/// The larger of two; the second if they do not compare.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Leaves the `beam` largest keys.

@@ -49,7 +49,7 @@ impl Quantizer {
         let Along { values, left } = space.read(rows, &chosen, metric, control)?;
         let codebooks = train(&values, parameters, control)?;
         // A part of the sample tells of the rest.
-        let values = head(&values, MEASURED);
+        let (values, left) = spread(&values, &left, MEASURED);
         let codes = encode(&codebooks, &values, parameters.beam, control)?;
         control.advance(count);
         let stages = codebooks.stages();
@@ -207,13 +207,13 @@ impl Quantizer {
     }
 }
 
-/// The first rows of a matrix.
-fn head(rows: &Matrix<f32>, most: usize) -> Matrix<f32> {
-    let mut head = Matrix::zeroed(rows.rows().min(most), rows.dim());
-    for row in 0..head.rows() {
-        head.copy_row(row, rows, row);
-    }
-    head
+/// At most so many rows, evenly spread.
+fn spread(rows: &Matrix<f32>, left: &[f32], most: usize) -> (Matrix<f32>, Vec<f32>) {
+    let count = rows.rows().min(most);
+    let chosen = (0..count).map(|to| to * rows.rows() / count);
+    let mut spread = Matrix::zeroed(count, rows.dim());
+    chosen.clone().enumerate().for_each(|(to, from)| spread.copy_row(to, rows, from));
+    (spread, chosen.map(|from| left[from]).collect())
 }
 
 /// A list of numbers among a file's parameters.

@@ -149,6 +149,18 @@ impl Space {
         Ok(Along { values, left })
     }
 
+    /// P·v of `count` vectors.
+    #[inline(always)]
+    pub(crate) fn along<S: Simd>(
+        &self,
+        simd: S,
+        vectors: (&[f32], usize, usize),
+        count: usize,
+        out: &mut [f32],
+    ) {
+        self.panels.multiply(simd, vectors, count, out, self.width());
+    }
+
     /// Adds μ + Pᵀz to `out`, which is 0.
     pub(crate) fn back(&self, along: &[f32], out: &mut [f32]) {
         out.copy_from_slice(self.mean.row(0));
@@ -237,10 +249,4 @@ impl Work for Project<'_, '_> {
             *left = (simd.dot(x, x) - simd.dot(z, z)).max(0.0);
         }
     }
-}
-
-/// A query along the axes.
-#[inline(always)]
-pub(crate) fn along<S: Simd>(simd: S, space: &Space, values: &[f32], out: &mut [f32]) {
-    space.panels.multiply(simd, (values, values.len(), values.len()), 1, out, out.len());
 }

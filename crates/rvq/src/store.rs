@@ -1,4 +1,4 @@
-//! Encoded rows, in groups of 64, byte after byte of their codes.
+//! The codes of rows, in groups of 64 ([`lookups`]).
 
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
@@ -7,7 +7,8 @@ use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
 use counterpoint_core::scan::{Hits, Masks};
-use counterpoint_core::simd::GROUP;
+use counterpoint_core::simd::int8::Bits;
+use counterpoint_core::simd::{GROUP, lookups};
 use counterpoint_core::table::{Rowwise, Store, Table};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
@@ -18,9 +19,6 @@ use crate::codebooks::{Panels, Ready};
 use crate::parameters::Parameters;
 use crate::quantizer::Quantizer;
 use crate::space::Batch;
-
-/// Entries of a table: values of a byte.
-pub(crate) const ENTRIES: usize = 256;
 
 /// An RVQ index, searched flat.
 pub type Rvq = Table<Codes>;
@@ -39,8 +37,7 @@ pub struct Codes {
     learned: Option<(Quantizer, Panels)>,
     pub(crate) kept: Kept,
     rows: usize,
-    /// Group after group: the first bytes of its 64 rows, then the second, … A byte is the code of one stage, or two of 4
-    /// bits, the earlier one low.
+    /// Group after group of codes.
     codes: Buffer,
     /// u8, one a row: the level of C. Empty under ip.
     levels: Buffer,
@@ -51,28 +48,6 @@ struct GroupMut<'a> {
     codes: &'a mut [u8],
     /// Empty under ip.
     levels: &'a mut [u8],
-}
-
-/// Writes one code a stage as row `r` of a group.
-fn write(bits: usize, group: &mut [u8], r: usize, codes: &[u8]) {
-    let columns = group.chunks_exact_mut(GROUP);
-    if bits == 8 {
-        columns.zip(codes).for_each(|(column, &code)| column[r] = code);
-    } else {
-        let pairs = codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4));
-        columns.zip(pairs).for_each(|(column, pair)| column[r] = pair);
-    }
-}
-
-/// Reads row `r` of a group: one code a stage.
-fn read(bits: usize, group: &[u8], r: usize, codes: &mut [u8]) {
-    for (stage, code) in codes.iter_mut().enumerate() {
-        *code = if bits == 8 {
-            group[stage * GROUP + r]
-        } else {
-            group[stage / 2 * GROUP + r] >> (4 * (stage % 2)) & 15
-        };
-    }
 }
 
 impl Codes {
@@ -113,14 +88,8 @@ impl Codes {
         }
     }
 
-    /// Bytes of a row's codes.
-    pub(crate) fn bytes(&self) -> usize {
-        let stages = self.quantizer().map_or(0, Quantizer::stages);
-        if self.parameters.bits == 8 { stages } else { stages.div_ceil(2) }
-    }
-
     fn group_bytes(&self) -> usize {
-        self.bytes() * GROUP
+        lookups::group_bytes(self.parameters.bits, self.quantizer().map_or(0, Quantizer::stages))
     }
 
     /// The code bytes of a group.
@@ -139,7 +108,7 @@ impl Codes {
     /// The codes of a row, one a stage.
     fn row(&self, row: usize) -> Vec<u8> {
         let mut codes = vec![0; self.quantizer().map_or(0, Quantizer::stages)];
-        read(self.parameters.bits, self.group(row / GROUP), row % GROUP, &mut codes);
+        lookups::read_row(self.parameters.bits, self.group(row / GROUP), row % GROUP, &mut codes);
         codes
     }
 
@@ -152,7 +121,7 @@ impl Codes {
     fn put(&mut self, row: usize, codes: &[u8], level: u8) {
         let (bytes, bits) = (self.group_bytes(), self.parameters.bits);
         let first = row / GROUP * bytes;
-        write(bits, &mut self.codes.as_mut_bytes()[first..first + bytes], row % GROUP, codes);
+        lookups::write_row(bits, &mut self.codes.as_mut_bytes()[first..first + bytes], row % GROUP, codes);
         if let Some(to) = self.levels.as_mut_bytes().get_mut(row) {
             *to = level;
         }
@@ -236,7 +205,7 @@ impl Store for Codes {
                     batch.read(rows, row, self.metric, &mut kept)?;
                 }
                 quantizer.encode(&ready, beam, &mut batch, &mut scratch, control, |r, codes, level| {
-                    write(bits, group.codes, r, codes);
+                    lookups::write_row(bits, group.codes, r, codes);
                     if let Some(to) = group.levels.get_mut(r) {
                         *to = level;
                     }
@@ -367,7 +336,7 @@ impl Codes {
     fn check_group(&self, group: usize, sizes: &[usize]) -> Result<(), FormatError> {
         let (columns, _) = self.group(group).as_chunks::<GROUP>();
         for (stage, &size) in sizes.iter().enumerate() {
-            let largest = if self.parameters.bits == 8 {
+            let largest = if self.parameters.bits == Bits::Eight {
                 columns[stage].iter().copied().max()
             } else {
                 columns[stage / 2].iter().map(|byte| byte >> (4 * (stage % 2)) & 15).max()

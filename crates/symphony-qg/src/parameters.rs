@@ -4,6 +4,50 @@ use counterpoint_core::file::{Contents, FormatError};
 use counterpoint_core::simd::nibbles::BLOCK;
 use serde_json::{Map, Value, json};
 
+/// What the codes of edges are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EdgeCodes {
+    /// The sign of each rotated value: RaBitQ.
+    #[default]
+    Rabitq,
+    /// For every four rotated values the nearest of 16 centroids, learned from edges: as many bytes.
+    Pq4,
+}
+
+impl EdgeCodes {
+    /// `"rabitq"` or `"pq4"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            EdgeCodes::Rabitq => "rabitq",
+            EdgeCodes::Pq4 => "pq4",
+        }
+    }
+}
+
+/// Text that names no kind of codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEdgeCodes(String);
+
+impl std::fmt::Display for UnknownEdgeCodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "edge_codes: expected \"rabitq\" or \"pq4\", got {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownEdgeCodes {}
+
+impl std::str::FromStr for EdgeCodes {
+    type Err = UnknownEdgeCodes;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEdgeCodes> {
+        match name {
+            "rabitq" => Ok(EdgeCodes::Rabitq),
+            "pq4" => Ok(EdgeCodes::Pq4),
+            _ => Err(UnknownEdgeCodes(name.to_owned())),
+        }
+    }
+}
+
 /// The most neighbours of a vertex.
 pub const MOST_DEGREE: usize = 1024;
 
@@ -14,13 +58,15 @@ pub struct Parameters {
     pub degree: usize,
     /// Candidates of the searches by which the graph is refined and rows are added, at least 1.
     pub ef_construction: usize,
+    /// What the codes of edges are.
+    pub edge_codes: EdgeCodes,
     /// Of everything drawn at random.
     pub seed: u64,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { degree: 32, ef_construction: 64, seed: 0 }
+        Self { degree: 32, ef_construction: 64, edge_codes: EdgeCodes::default(), seed: 0 }
     }
 }
 
@@ -38,9 +84,12 @@ impl Parameters {
     /// # Errors
     /// [`FormatError`] naming what is missing or cannot be.
     pub fn read(contents: &Contents) -> Result<Self, FormatError> {
+        let codes = contents.param_str("edge_codes")?;
+        let unknown = |_| FormatError::content("edge_codes", "rabitq or pq4", codes);
         let parameters = Self {
             degree: contents.param_usize("degree")?,
             ef_construction: contents.param_usize("ef_construction")?,
+            edge_codes: codes.parse().map_err(unknown)?,
             seed: contents.param_u64("seed")?,
         };
         if !parameters.are_legal() {
@@ -55,6 +104,7 @@ impl Parameters {
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         params.insert("degree".into(), json!(self.degree));
         params.insert("ef_construction".into(), json!(self.ef_construction));
+        params.insert("edge_codes".into(), json!(self.edge_codes.name()));
         params.insert("seed".into(), json!(self.seed));
     }
 }

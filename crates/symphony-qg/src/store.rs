@@ -106,7 +106,7 @@ impl Edges {
             return Err(InputError::TooMany { got: rows.len() });
         }
         let (vectors, length) = prepared(rows, self.metric, None, control)?;
-        let frame = frame(&vectors, self.parameters.seed, control)?;
+        let frame = frame(&vectors, &self.parameters, control)?;
         let (graph, entries) = build(&vectors, self.metric, &self.parameters, &frame, control)?;
         let places: Vec<u32> = (0..rows.len() as u32).collect();
         let (entries, owners) = (Column::new(&entries), Column::new(&places));
