@@ -79,6 +79,8 @@ impl Quantizer {
             quantizer.distortion = errors.iter().map(|sum| sum / whole).collect();
         }
         if metric != Metric::Ip {
+            // Without rows there is one level, which no row has.
+            terms.resize(terms.len().max(1), 0.0);
             quantizer.levels = levels(terms);
         }
         Ok(quantizer)
@@ -92,6 +94,11 @@ impl Quantizer {
     /// The codewords.
     pub fn codebooks(&self) -> &Codebooks {
         &self.codebooks
+    }
+
+    /// μ, about which vectors are coded.
+    pub fn mean(&self) -> &[f32] {
+        self.space.mean.row(0)
     }
 
     /// Values of a vector.

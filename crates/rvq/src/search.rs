@@ -24,8 +24,9 @@ use counterpoint_core::simd::{GROUP, Simd, TILE, lookups};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, RowSource};
 
+use crate::codebooks::Panels;
 use crate::quantizer::Quantizer;
-use crate::store::Codes;
+use crate::store::{Codes, Learned};
 
 /// Searches, and re-ranks on kept vectors where there are any.
 pub(crate) fn search(
@@ -35,16 +36,19 @@ pub(crate) fn search(
     masks: &Masks,
     control: &Control,
 ) -> Result<Hits, SearchError> {
-    let Some(quantizer) = codes.quantizer() else { return Ok(vec![Vec::new(); queries.len()]) };
+    let Some(Learned { quantizer, panels }) = codes.learned() else {
+        return Ok(vec![Vec::new(); queries.len()]);
+    };
     let default = 10 * options.k + 40;
     reranked(&codes.kept, codes.metric, queries, options, default, control, |k| {
-        scan::search(&Tables { codes, quantizer }, queries, k, masks, control)
+        scan::search(&Tables { codes, quantizer, panels }, queries, k, masks, control)
     })
 }
 
 struct Tables<'a> {
     codes: &'a Codes,
     quantizer: &'a Quantizer,
+    panels: &'a Panels,
 }
 
 /// A prepared query.
@@ -73,14 +77,14 @@ impl Tables<'_> {
     /// T of up to [`TILE`] queries.
     #[inline(always)]
     fn tables<'q, S: Simd>(&self, simd: S, queries: &'q [Query]) -> Vec<&'q Vec<f32>> {
-        let Self { codes, quantizer } = self;
+        let Self { codes, quantizer, panels } = self;
         let (dim, width) = (quantizer.dim(), quantizer.space.width());
         let values: Vec<f32> = queries.iter().flat_map(|query| query.values.iter().copied()).collect();
         let mut along = vec![0.0; queries.len() * width];
         quantizer.space.along(simd, (&values, dim, dim), queries.len(), &mut along);
-        let words = codes.panels().rows();
+        let words = panels.rows();
         let mut products = vec![0.0; queries.len() * words];
-        codes.panels().multiply(simd, (&along, width, width), queries.len(), &mut products, words);
+        panels.multiply(simd, (&along, width, width), queries.len(), &mut products, words);
         let (entries, weight) = (codes.parameters().size(), self.weight());
         let tables = queries.iter().enumerate().map(|(i, query)| {
             query.table.get_or_init(|| {
@@ -119,7 +123,7 @@ impl Scan for Tables<'_> {
 
     #[inline(always)]
     fn query<S: Simd>(&self, simd: S, values: &mut [f32], index: usize) -> Result<Query, InputError> {
-        let Self { codes, quantizer } = self;
+        let Self { codes, quantizer, .. } = self;
         codes.metric.prepare(values, index)?;
         let mean = quantizer.space.mean.row(0);
         let base = match codes.metric {

@@ -80,6 +80,11 @@ impl Space {
     ) -> Result<Self, AddError> {
         let dim = rows.dim();
         let mut mean = Matrix::zeroed(1, dim);
+        if rows.is_empty() {
+            let mut axes = Matrix::zeroed(1, dim);
+            axes.row_mut(0)[0] = 1.0;
+            return Ok(Self::new(mean, axes));
+        }
         mean.row_mut(0).copy_from_slice(&counterpoint_core::intake::mean(rows, metric, control)?);
         let chosen = choose(rows.len(), SAMPLE, seed);
         let centred = Centred { rows, chosen, metric, mean: mean.row(0) };
@@ -161,7 +166,7 @@ impl Space {
         self.panels.multiply(simd, vectors, count, out, self.width());
     }
 
-    /// Adds μ + Pᵀz to `out`, which is 0.
+    /// Writes μ + Pᵀz.
     pub(crate) fn back(&self, along: &[f32], out: &mut [f32]) {
         out.copy_from_slice(self.mean.row(0));
         for (axis, &value) in along.iter().enumerate() {
@@ -176,9 +181,7 @@ fn variances(
     axes: &Matrix<f32>,
     control: &Control,
 ) -> Result<(Vec<f64>, f64), InputError> {
-    let mut mean = Matrix::zeroed(1, axes.dim());
-    mean.row_mut(0).fill(0.0);
-    let space = Space::new(mean, axes.clone());
+    let space = Space::new(Matrix::zeroed(1, axes.dim()), axes.clone());
     let along = space.read(rows, &(0..rows.len()).collect::<Vec<_>>(), Metric::L2, control)?;
     let mut sums = vec![0.0; axes.rows()];
     for row in 0..along.values.rows() {

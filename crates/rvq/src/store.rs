@@ -1,5 +1,7 @@
 //! The codes of rows, in groups of 64 ([`lookups`]).
 
+use std::sync::Arc;
+
 use counterpoint_core::buffer::Buffer;
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
@@ -10,7 +12,7 @@ use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::simd::{GROUP, lookups};
 use counterpoint_core::table::{Rowwise, Store, Table};
-use counterpoint_core::threads::Control;
+use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
 use serde_json::{Map, Value, json};
 
@@ -33,14 +35,21 @@ pub fn new(metric: Metric, parameters: Parameters) -> Option<Rvq> {
 pub struct Codes {
     pub(crate) metric: Metric,
     parameters: Parameters,
-    /// What was learned, with its codewords in panels; `None` until there was a vector.
-    learned: Option<(Quantizer, Panels)>,
+    /// `None` until learned.
+    learned: Option<Arc<Learned>>,
     pub(crate) kept: Kept,
     rows: usize,
     /// Group after group of codes.
     codes: Buffer,
     /// u8, one a row: the level of C. Empty under ip.
     levels: Buffer,
+}
+
+/// What was learned, shared by stores that are encoded aside.
+pub(crate) struct Learned {
+    pub(crate) quantizer: Quantizer,
+    /// The codewords in panels.
+    pub(crate) panels: Panels,
 }
 
 /// One group's part of every tensor, to be written by one thread.
@@ -64,9 +73,13 @@ impl Codes {
     }
 
     fn with(&self, quantizer: Quantizer) -> Self {
-        let kept = Kept::zeroed(self.parameters.keep, 0, quantizer.dim());
         let panels = Panels::new(quantizer.codebooks.words(), false);
-        Self { learned: Some((quantizer, panels)), kept, ..Self::unlearned(self.metric, self.parameters) }
+        self.of(Arc::new(Learned { quantizer, panels }))
+    }
+
+    fn of(&self, learned: Arc<Learned>) -> Self {
+        let kept = Kept::zeroed(self.parameters.keep, 0, learned.quantizer.dim());
+        Self { learned: Some(learned), kept, ..Self::unlearned(self.metric, self.parameters) }
     }
 
     /// What shapes the index.
@@ -74,18 +87,13 @@ impl Codes {
         self.parameters
     }
 
-    /// What was learned, once there was a vector.
+    /// What was learned, once there was something.
     pub fn quantizer(&self) -> Option<&Quantizer> {
-        self.learned.as_ref().map(|(quantizer, _)| quantizer)
+        self.learned().map(|learned| &learned.quantizer)
     }
 
-    /// The codewords in panels. Only for who has a quantizer.
-    pub(crate) fn panels(&self) -> &Panels {
-        static NONE: std::sync::OnceLock<Panels> = std::sync::OnceLock::new();
-        match &self.learned {
-            Some((_, panels)) => panels,
-            None => NONE.get_or_init(Panels::default),
-        }
+    pub(crate) fn learned(&self) -> Option<&Learned> {
+        self.learned.as_deref()
     }
 
     fn group_bytes(&self) -> usize {
@@ -175,47 +183,21 @@ impl Store for Codes {
     }
 
     fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
-        if rows.is_empty() {
-            return Ok(self.blank());
-        }
         Ok(self.with(Quantizer::learn(rows, self.metric, &self.parameters, control)?))
     }
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
         let Some(quantizer) = self.quantizer() else { return Ok(self.blank()) };
-        control.expect(rows.len());
-        let mut encoded = self.with(quantizer.clone());
-        encoded.resize(rows.len());
-        let mut kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
-        let ready = Ready::new(&quantizer.codebooks, control)?;
-        let Parameters { bits, beam, .. } = self.parameters;
-        const PART: usize = 8;
-        let parts = (0..rows.len()).step_by(GROUP).zip(encoded.groups_mut()).zip(kept.chunks_mut(GROUP));
-        let mut parts = parts.peekable();
-        let parts = std::iter::from_fn(move || {
-            parts.peek()?;
-            Some(parts.by_ref().take(PART).collect::<Vec<_>>())
-        });
-        control.for_each(parts, |groups| {
-            let mut scratch = Scratch::default();
-            for ((first, group), mut kept) in groups {
-                control.check()?;
-                let mut batch = Batch::new(&quantizer.space);
-                for row in first..rows.len().min(first + GROUP) {
-                    batch.read(rows, row, self.metric, &mut kept)?;
-                }
-                quantizer.encode(&ready, beam, &mut batch, &mut scratch, control, |r, codes, level| {
-                    lookups::write_row(bits, group.codes, r, codes);
-                    if let Some(to) = group.levels.get_mut(r) {
-                        *to = level;
-                    }
-                });
-                control.advance(batch.count);
-            }
-            Ok::<_, InputError>(())
-        })?;
-        encoded.kept = kept;
-        Ok(encoded)
+        if self.rows == 0 && quantizer.stages() == 0 && !rows.is_empty() {
+            // Learned from no rows, or from equal ones: whatever comes first to an empty store is learned from.
+            let learned = Quantizer::learn(rows, self.metric, &self.parameters, control);
+            let learned = self.with(learned.map_err(|error| match error {
+                AddError::Input(error) => error,
+                _ => Cancelled.into(),
+            })?);
+            return learned.encoded(rows, control);
+        }
+        self.encoded(rows, control)
     }
 
     fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
@@ -332,6 +314,45 @@ impl Store for Codes {
 }
 
 impl Codes {
+    /// [`Store::encode`] with what was learned.
+    fn encoded(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        let Some(learned) = &self.learned else { return Ok(self.blank()) };
+        control.expect(rows.len());
+        let quantizer = &learned.quantizer;
+        let mut encoded = self.of(Arc::clone(learned));
+        encoded.resize(rows.len());
+        let mut kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
+        let ready = Ready::new(&quantizer.codebooks, control)?;
+        let Parameters { bits, beam, .. } = self.parameters;
+        const PART: usize = 8;
+        let parts = (0..rows.len()).step_by(GROUP).zip(encoded.groups_mut()).zip(kept.chunks_mut(GROUP));
+        let mut parts = parts.peekable();
+        let parts = std::iter::from_fn(move || {
+            parts.peek()?;
+            Some(parts.by_ref().take(PART).collect::<Vec<_>>())
+        });
+        control.for_each(parts, |groups| {
+            let mut scratch = Scratch::default();
+            for ((first, group), mut kept) in groups {
+                control.check()?;
+                let mut batch = Batch::new(&quantizer.space);
+                for row in first..rows.len().min(first + GROUP) {
+                    batch.read(rows, row, self.metric, &mut kept)?;
+                }
+                quantizer.encode(&ready, beam, &mut batch, &mut scratch, control, |r, codes, level| {
+                    lookups::write_row(bits, group.codes, r, codes);
+                    if let Some(to) = group.levels.get_mut(r) {
+                        *to = level;
+                    }
+                });
+                control.advance(batch.count);
+            }
+            Ok::<_, InputError>(())
+        })?;
+        encoded.kept = kept;
+        Ok(encoded)
+    }
+
     /// Checks that every code names a codeword.
     fn check_group(&self, group: usize, sizes: &[usize]) -> Result<(), FormatError> {
         let (columns, _) = self.group(group).as_chunks::<GROUP>();
