@@ -40,6 +40,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
     "PQ-8": lambda metric: cp.PQ(metric),
     "PQ-4-f16": lambda metric: cp.PQ(metric, subspaces=11, bits=4, keep="f16", seed=7),
+    "RVQ-8": lambda metric: cp.RVQ(metric),
+    "RVQ-4-f16": lambda metric: cp.RVQ(metric, stages=5, bits=4, beam=3, keep="f16", seed=7),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
     "SymphonyQG-pq4": lambda metric: cp.SymphonyQG(metric, edge_codes="pq4"),

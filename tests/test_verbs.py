@@ -203,6 +203,8 @@ def test_reconstruct(method: str, metric: str) -> None:
         "LoRANN-4-codes": 0.3,
         "PQ-8": 1e-6,
         "PQ-4-f16": 2e-3,
+        "RVQ-8": 1.0,
+        "RVQ-4-f16": 2e-3,
         "SymphonyQG": 1e-7,
         "SymphonyQG-64": 1e-7,
         "SymphonyQG-pq4": 1e-7,

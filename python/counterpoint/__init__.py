@@ -13,6 +13,7 @@ from counterpoint import datasets
 from counterpoint._counterpoint import (
     LVQ,
     PQ,
+    RVQ,
     Flat,
     FormatError,
     Index,
@@ -34,6 +35,7 @@ from counterpoint._result import OperatingPoint, Result
 __all__ = [
     "LVQ",
     "PQ",
+    "RVQ",
     "Flat",
     "FormatError",
     "Index",

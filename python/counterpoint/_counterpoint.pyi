@@ -11,6 +11,7 @@ from counterpoint._result import OperatingPoint, Result
 __all__ = [
     "LVQ",
     "PQ",
+    "RVQ",
     "Flat",
     "FormatError",
     "Index",
@@ -233,6 +234,42 @@ class PQ(Index):
     def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> PQ: ...
     @staticmethod
     def from_bytes(data: _Data) -> PQ: ...
+
+@final
+class RVQ(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        stages: SupportsIndex = 8,
+        bits: Literal[4, 8] = 8,
+        beam: SupportsIndex = 16,
+        keep: Literal["none", "int8", "f16", "f32"] = "none",
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def stages(self) -> int: ...
+    @property
+    def bits(self) -> Literal[4, 8]: ...
+    @property
+    def beam(self) -> int: ...
+    @property
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> RVQ: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> RVQ: ...
 
 @final
 class SymphonyQG(Index):

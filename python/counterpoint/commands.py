@@ -25,6 +25,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
     "pq": (cp.PQ, ("subspaces", "bits", "keep", "seed")),
+    "rvq": (cp.RVQ, ("stages", "bits", "beam", "keep", "seed")),
     "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
@@ -59,12 +60,15 @@ def build(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, pq, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
+            help="lvq, lorann, pq, rvq, turboquant: vectors kept to re-rank with: none, int8, f16, f32."
         ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, 4 or 8."),
+        typer.Option(
+            help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, "
+            "rvq: of a stage, 4 or 8."
+        ),
     ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
@@ -93,11 +97,15 @@ def build(
     subspaces: Annotated[
         int | None, typer.Option(help="pq: parts of a vector; one bit a value if not given.")
     ] = None,
+    stages: Annotated[int | None, typer.Option(help="rvq: codewords of a vector.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="rvq: sums kept while codes are searched for.")
+    ] = None,
     edge_codes: Annotated[
         str | None, typer.Option(help="symphony-qg: codes of edges: rabitq or pq4.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="lorann, pq, symphony-qg, turboquant: of all that is random.")
+        int | None, typer.Option(help="lorann, pq, rvq, symphony-qg, turboquant: of all random.")
     ] = None,
     threads: Threads = None,
 ) -> None:
@@ -119,6 +127,8 @@ def build(
             "degree": degree,
             "ef_construction": ef_construction,
             "subspaces": subspaces,
+            "stages": stages,
+            "beam": beam,
             "edge_codes": edge_codes,
             "seed": seed,
         }

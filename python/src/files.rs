@@ -56,6 +56,10 @@ fn interpret(
             let made = Made::Pq(counterpoint_pq::Parameters::read(&contents)?);
             (made, counterpoint_pq::Pq::load(contents, control)?)
         }
+        "RVQ" => {
+            let made = Made::Rvq(counterpoint_rvq::Parameters::read(&contents)?);
+            (made, counterpoint_rvq::Rvq::load(contents, control)?)
+        }
         "SymphonyQG" => {
             let made = Made::SymphonyQg(counterpoint_symphony_qg::Parameters::read(&contents)?);
             (made, counterpoint_symphony_qg::SymphonyQg::load(contents, control)?)
@@ -65,7 +69,7 @@ fn interpret(
             (made, counterpoint_turboquant::TurboQuant::load(contents, control)?)
         }
         other => {
-            let expected = "Flat, LoRANN, LVQ, PQ, SymphonyQG or TurboQuant";
+            let expected = "Flat, LoRANN, LVQ, PQ, RVQ, SymphonyQG or TurboQuant";
             return Err(FormatError::content("method", expected, other));
         }
     };

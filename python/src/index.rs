@@ -21,6 +21,7 @@ use crate::lvq::Lvq;
 use crate::made::Made;
 use crate::pq::Pq;
 use crate::result;
+use crate::rvq::Rvq;
 use crate::scalars::{Given, threads};
 use crate::search::Steering;
 use crate::shared::{AnyIndex, Shared};
@@ -74,6 +75,7 @@ impl Index {
             Made::Lorann(_) => Bound::new(py, base.add_subclass(Lorann))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
             Made::Pq(_) => Bound::new(py, base.add_subclass(Pq))?.into_any(),
+            Made::Rvq(_) => Bound::new(py, base.add_subclass(Rvq))?.into_any(),
             Made::SymphonyQg(_) => Bound::new(py, base.add_subclass(SymphonyQg))?.into_any(),
             Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })

@@ -2,7 +2,7 @@
 //! algorithm.
 //!
 //! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`],
-//!   [`lorann`], [`lvq`], [`pq`], [`symphony_qg`] and [`turboquant`]: its subclasses, made as [`made`] says.
+//!   [`lorann`], [`lvq`], [`pq`], [`rvq`], [`symphony_qg`] and [`turboquant`]: its subclasses, made as [`made`] says.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -27,6 +27,7 @@ mod made;
 mod merge;
 mod pq;
 mod result;
+mod rvq;
 mod scalars;
 mod search;
 mod shared;
@@ -59,6 +60,8 @@ mod _counterpoint {
     use crate::merge::merge;
     #[pymodule_export]
     use crate::pq::Pq;
+    #[pymodule_export]
+    use crate::rvq::Rvq;
     #[pymodule_export]
     use crate::simd_level;
     #[pymodule_export]

@@ -4,6 +4,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
 use counterpoint_pq as pq;
+use counterpoint_rvq as rvq;
 use counterpoint_symphony_qg as symphony_qg;
 use counterpoint_turboquant as turboquant;
 
@@ -14,6 +15,7 @@ pub(crate) enum Made {
     Lorann(lorann::Parameters),
     Lvq { primary: usize, keep: Keep },
     Pq(pq::Parameters),
+    Rvq(rvq::Parameters),
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
 }
@@ -46,6 +48,12 @@ impl Made {
             }
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
+            }
+            Made::Rvq(rvq::Parameters { stages, bits, beam, keep, seed }) => {
+                let (bits, keep) = (bits.width(), keep.name());
+                format!(
+                    "RVQ({metric:?}, stages={stages}, bits={bits}, beam={beam}, keep={keep:?}, seed={seed})"
+                )
             }
             Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, edge_codes, seed }) => {
                 let codes = edge_codes.name();

@@ -32,6 +32,8 @@ mod repair;
 mod search;
 mod space;
 mod store;
+#[cfg(test)]
+mod tests;
 mod train;
 
 pub use codebooks::Codebooks;

@@ -44,7 +44,8 @@ impl Quantizer {
         let count = rows.len().min(SAMPLE);
         // The mean; the sample and its codes in the end; training.
         control.expect(rows.len() + 2 * count + units(count, parameters.stages));
-        let space = Space::learn(rows, metric, parameters.seed, control)?;
+        let bits = parameters.stages * parameters.bits.width();
+        let space = Space::learn(rows, metric, bits, parameters.seed, control)?;
         let chosen = counterpoint_core::axes::choose(rows.len(), SAMPLE, parameters.seed ^ 1);
         let Along { values, left } = space.read(rows, &chosen, metric, control)?;
         let codebooks = train(&values, parameters, control)?;

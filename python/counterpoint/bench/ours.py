@@ -114,6 +114,11 @@ def _pq(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(name, "PQ", adapter, {"method": "PQ", **settings}, ours=True, reference=reference)
 
 
+def _rvq(name: str, reference: str, **settings: Any) -> Spec:
+    adapter = _RERANKED if "keep" in settings else _PLAIN
+    return Spec(name, "RVQ", adapter, {"method": "RVQ", **settings}, ours=True, reference=reference)
+
+
 def _lorann(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(
         *(name, "LoRANN", f"{__name__}:Lorann", {"method": "LoRANN", **settings}),
@@ -149,6 +154,12 @@ METHODS: tuple[Spec, ...] = (
     _pq("pq4-8-bytes", "faiss-pq16x4fs", subspaces=16, bits=4),
     _pq("pq4-16-bytes", "faiss-pq32x4fs", subspaces=32, bits=4),
     _pq("pq-16-bytes-f16", "faiss-pq16", subspaces=16, keep="f16"),
+    # Under ip there is no byte for the norm.
+    _rvq("rvq-5-bytes", "faiss-pq8", stages=4),
+    _rvq("rvq-9-bytes", "faiss-rq8", stages=8),
+    _rvq("rvq-17-bytes", "faiss-rq16", stages=16),
+    _rvq("rvq4-9-bytes", "faiss-rq8", stages=16, bits=4),
+    _rvq("rvq-9-bytes-f16", "faiss-rq8", stages=8, keep="f16"),
     _lorann("lorann", "lorann-1x-b4-r64"),
     _lorann("lorann-twice", "lorann-2x-b4-r64", clusters=2),
     _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),
