@@ -8,9 +8,9 @@
 //! the data noisy by −2⟨q, e⟩, of variance 4λδ. No code of B bits in all does better on normal data than δ = min(λ, θ), with
 //! the θ for which Σ ½·log₂(λ/δ) = B (reverse water-filling: T. M. Cover, J. A. Thomas, "Elements of information theory",
 //! 10.3.3). So as many axes are coded as leave Σ λ² of the others below [`LEFT`] times Σ λδ of all. (On Fashion-MNIST
-//! more axes bring down the error, but not the errors that matter: 128 of 784 find more than 256 do, in 9 bytes or 17.)
+//! more axes bring down the error, but not the errors that matter: 128 of 784 found more than 256 did, in 9 bytes and in 17.)
 
-use counterpoint_core::axes::{choose, leading, principal};
+use counterpoint_core::axes::{AxesError, choose, leading, principal};
 use counterpoint_core::index::AddError;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::{Simd, Work, run};
@@ -46,7 +46,7 @@ pub(crate) struct Along {
     pub(crate) left: Vec<f32>,
 }
 
-/// Rows about a mean.
+/// Half of rows about a mean: no value is then of larger magnitude than a row may have.
 struct Centred<'a> {
     rows: &'a dyn RowSource,
     chosen: Vec<usize>,
@@ -67,7 +67,7 @@ impl RowSource for Centred<'_> {
         self.rows.read(self.chosen[row], out);
         // Rows were checked when their mean was taken.
         let _ = self.metric.prepare(out, self.chosen[row]);
-        out.iter_mut().zip(self.mean).for_each(|(value, mean)| *value -= mean);
+        out.iter_mut().zip(self.mean).for_each(|(value, mean)| *value = 0.5 * *value - 0.5 * mean);
     }
 }
 
@@ -93,19 +93,17 @@ impl Space {
             return Ok(Self::new(mean, axes));
         }
         mean.row_mut(0).copy_from_slice(&counterpoint_core::intake::mean(rows, metric, control)?);
-        let chosen = choose(rows.len(), SAMPLE, seed);
-        let centred = Centred { rows, chosen, metric, mean: mean.row(0) };
         let (vectors, variances, total) = if dim <= FEW {
-            let axes =
-                principal(&centred, Metric::L2, None, SAMPLE, seed, control).map_err(
-                    |error| match error {
-                        counterpoint_core::axes::AxesError::Input(error) => AddError::from(error),
-                        _ => AddError::TooManyDims { most: FEW, what: "find axes", got: dim },
-                    },
-                )?;
+            let found = principal(rows, metric, Some(mean.row(0)), SAMPLE, seed, control);
+            let axes = found.map_err(|error| match error {
+                AxesError::Input(error) => AddError::from(error),
+                _ => AddError::TooManyDims { most: FEW, what: "find axes", got: dim },
+            })?;
             let total = axes.variances.iter().sum::<f64>();
             (axes.vectors, axes.variances, total)
         } else {
+            let chosen = choose(rows.len(), SAMPLE, seed);
+            let centred = Centred { rows, chosen, metric, mean: mean.row(0) };
             let axes = leading(&centred, Metric::L2, MOST, SAMPLE, seed, control)?;
             let (variances, total) = variances(&centred, &axes, control)?;
             (axes, variances, total)
