@@ -3,7 +3,7 @@
 //! Approximate Nearest Neighbor Search", 2015, and in additive quantisation: Babenko and Lempitsky, CVPR 2014), searched flat.
 //!
 //! A vector is stored as the numbers of M codewords, one a stage, whose sum stands for it, and one byte more under l2 and
-//! cosine. See [`train`] for learning, [`beam`] for encoding, [`norms`] and [`search`] for distances: one table a query,
+//! cosine. See `train` for learning, `beam` for encoding, `norms` and `search` for distances: one table a query,
 //! cross terms and all.
 //!
 //! ```
