@@ -1,6 +1,6 @@
 //! Building: the shared room's graph, through codes of its own edges.
 
-use counterpoint_core::graph::{Build, Graph as Edges, Method, connect};
+use counterpoint_core::graph::{Build, Graph as Edges, Method, change};
 use counterpoint_core::intake::mean_of;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
@@ -107,11 +107,7 @@ pub(crate) fn joined(
     frame: &Frame,
     control: &Control,
 ) -> Result<Rows, Cancelled> {
-    let mut adjacency = counterpoint_core::graph::Adjacency::new(lists.len(), layout.degree);
-    for (vertex, list) in (0..).zip(lists) {
-        adjacency.replace(vertex, list.iter().copied());
-    }
-    connect::connect(&mut adjacency, entries, vectors, control)?;
+    let adjacency = change::joined(vectors, lists, entries, layout.degree, control)?;
     let sources = Sources::new(frame, metric, vectors, control)?;
     let mut rows = with_vectors(layout, vectors, control)?;
     encode(&mut rows, &sources, |vertex| adjacency.of(vertex), control)?;

@@ -9,17 +9,16 @@
 use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
-use counterpoint_core::graph::MAX_VERTICES;
+use counterpoint_core::graph::Roster;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{MAX_DIM, MAX_MAGNITUDE, Matrix};
 use serde_json::{Map, Value, json};
 
-use crate::column::Column;
 use crate::encode::Frame;
 use crate::parameters::Parameters;
 use crate::rows::{Layout, Rows};
-use crate::store::{DEAD, Learned};
+use crate::store::Learned;
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
@@ -29,17 +28,17 @@ const MOST: f32 = 256.0 * MAX_MAGNITUDE;
 impl Learned {
     /// What the file's parameters hold of it.
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
-        params.insert("vertices".into(), json!(self.rows.len()));
-        params.insert("entry_points".into(), json!(self.entries.as_slice().len()));
+        self.roster.write(params);
         params.insert("squared_length".into(), json!(self.length));
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
+        let [entries, owners] = self.roster.tensors();
         let shape = vec![self.rows.len(), self.rows.layout.row_bytes()];
         vec![
             TensorView { name: "graph", dtype: Dtype::U8, shape, bytes: self.rows.data.as_bytes() },
-            self.entries.tensor("entries"),
-            self.owners.tensor("owners"),
+            entries,
+            owners,
             self.frame.mean.tensor("mean"),
         ]
     }
@@ -55,14 +54,7 @@ impl Learned {
         if dim > MAX_DIM {
             return Err(FormatError::content("dim", "one less under ip", dim - 1));
         }
-        let vertices = contents.param_usize("vertices")?;
-        if vertices < rows || vertices >= MAX_VERTICES {
-            return Err(FormatError::content("vertices", format!("{rows} to 2147483647"), vertices));
-        }
-        let entries = contents.param_usize("entry_points")?;
-        if entries > vertices || (entries == 0 && vertices > 0) {
-            return Err(FormatError::content("entry_points", format!("1 to {vertices}"), entries));
-        }
+        let vertices = Roster::vertices_of(contents, rows)?;
         let length = contents.param_f64("squared_length")?;
         if !(0.0..=f64::from(MOST) * f64::from(MOST)).contains(&length) {
             return Err(FormatError::content("squared_length", "that of a legal vector", length));
@@ -70,39 +62,16 @@ impl Learned {
         let rotation = Structured::new(dim, parameters.seed);
         let layout = Layout { dim, bits: rotation.padded(), degree: parameters.degree };
         let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;
-        let entries = Column::take(contents, "entries", entries)?;
-        let owners = Column::take(contents, "owners", vertices)?;
+        let roster = Roster::take(contents, vertices, rows)?;
         let mean = Matrix::take(contents, "mean", 1, dim)?;
-        let mut places = vec![DEAD; rows];
-        for (vertex, &row) in (0..).zip(owners.as_slice()) {
-            if row == DEAD {
-                continue;
-            }
-            match places.get_mut(row as usize) {
-                Some(place) if *place == DEAD => *place = vertex,
-                _ => return Err(FormatError::content("owners", "each row once", row)),
-            }
-        }
-        if places.contains(&DEAD) {
-            return Err(FormatError::content("owners", "every row", "one that has no vertex"));
-        }
-        if rows == vertices && !places.is_sorted() {
-            return Err(FormatError::content("owners", "in order where no vertex is dead", "another order"));
-        }
         let frame = Arc::new(Frame { rotation, mean });
-        Ok(Self { frame, length, rows: Rows { layout, data }, entries, owners, places })
+        Ok(Self { frame, length, rows: Rows { layout, data }, roster })
     }
 
     /// Checks entry points, and of every vertex neighbours, factors and values.
     pub(crate) fn check(&self, control: &Control) -> Result<(), FormatError> {
         let vertices = self.rows.len();
-        let mut last = None;
-        for &entry in self.entries.as_slice() {
-            if entry as usize >= vertices || last.is_some_and(|last| entry <= last) {
-                return Err(FormatError::content("entries", format!("rising, below {vertices}"), entry));
-            }
-            last = Some(entry);
-        }
+        self.roster.check()?;
         self.frame.mean.check_values("mean", control)?;
         let parts = (0..vertices).step_by(PART);
         control.for_each(parts, |first| {

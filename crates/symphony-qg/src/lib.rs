@@ -23,7 +23,6 @@
 #![forbid(unsafe_code)]
 
 mod build;
-mod column;
 mod encode;
 mod file;
 mod graph;

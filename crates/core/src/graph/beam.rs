@@ -93,6 +93,10 @@ pub trait Task<E: Expander> {
 
     /// Sees each vertex that the search of a query expands, with its own distance.
     fn popped(&mut self, number: usize, hit: Hit);
+
+    /// Sees a query whose search has ended.
+    #[inline(always)]
+    fn finished<S: Simd>(&mut self, _simd: S, _number: usize, _query: &mut E::Query) {}
 }
 
 /// Searches with `ef` candidates (at least 1); `popped` sees each vertex that is expanded, with its own distance.
@@ -147,6 +151,7 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
         let [Lane { walk, query, .. }, ..] = lanes;
         task.prepare(simd, 0, query)?;
         search(simd, graph, query, ef, walk, |hit| task.popped(0, hit));
+        task.finished(simd, 0, query);
         return Ok(());
     }
     lanes.iter_mut().for_each(|lane| lane.at = None);
@@ -158,6 +163,9 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
             if let Some((number, from)) = *at {
                 task.popped(number, walk.expand(simd, graph, query, from));
                 *at = walk.pop::<E>().map(|hit| (number, hit));
+                if at.is_none() {
+                    task.finished(simd, number, query);
+                }
             }
             while at.is_none()
                 && let Some(number) = waiting.next()
@@ -165,6 +173,9 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
                 task.prepare(simd, number, query)?;
                 walk.begin(simd, graph, query, ef);
                 *at = walk.pop::<E>().map(|hit| (number, hit));
+                if at.is_none() {
+                    task.finished(simd, number, query);
+                }
             }
             if let Some((_, hit)) = at {
                 graph.prefetch(hit.row);
