@@ -237,7 +237,7 @@ impl Call<'_> {
                 rows.prefetch_vector(places[soon]);
             }
             let vertex = places[row];
-            let distance = self.store.metric.distance(simd, &query.values, rows.vector(vertex));
+            let distance = rows.distance(simd, self.store.metric, &query.values, vertex);
             nearest.push(Hit { distance, row: row as u32 });
         }
     }

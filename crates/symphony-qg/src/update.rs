@@ -27,7 +27,7 @@ use crate::build::{build, joined};
 use crate::column::Column;
 use crate::encode::{Sources, encode_row};
 use crate::graph::{Graph, Query};
-use crate::rows::Rows;
+use crate::rows::{Layout, Rows};
 use crate::space::prepared;
 use crate::store::{DEAD, Edges, Learned};
 
@@ -92,7 +92,7 @@ impl Fresh {
             return Err(InputError::TooMany { got: total });
         }
         let metric = store.metric;
-        let (vectors, _) = prepared(rows, metric, Some(learned.length), control)?;
+        let (vectors, _) = prepared(rows, metric, store.parameters().keep, Some(learned.length), control)?;
         let beside = match rows.len() {
             0..=FEW => None,
             _ => Some(build(&vectors, metric, &store.parameters(), &learned.frame, control)?.0),
@@ -173,9 +173,9 @@ impl Work for Chosen<'_> {
         let ef = ef / learned.places.len().max(1);
         let Ok(()) = search_all(simd, &graph, range.len(), ef, &mut lanes, &mut task);
         let old = learned.rows.len() as u32;
-        let of = |vertex: u32| match vertex.checked_sub(old) {
-            None => learned.rows.vector(vertex),
-            Some(new) => vectors.padded(new as usize),
+        let read = |vertex: u32, out: &mut [f32]| match vertex.checked_sub(old) {
+            None => learned.rows.read(vertex, out),
+            Some(new) => out.copy_from_slice(vectors.row(new as usize)),
         };
         let mut lists = Vec::with_capacity(range.len());
         for (row, popped) in range.zip(task.popped) {
@@ -185,7 +185,7 @@ impl Work for Chosen<'_> {
                 None => candidates
                     .extend((0..vectors.rows() as u32).filter(|&new| new != row as u32).map(|new| old + new)),
             }
-            lists.push(chosen(simd, old + row as u32, candidates, learned.rows.layout.degree, of));
+            lists.push(chosen(simd, old + row as u32, candidates, learned.rows.layout, read));
         }
         lists
     }
@@ -218,21 +218,27 @@ impl<'g> Task<Graph<'g>> for Collect<'_> {
 }
 
 /// The edges of a vertex: of its candidates (in any order, perhaps repeated) those that the rule keeps, then the nearest
-/// others, at most `degree`.
+/// others, at most `degree`. `read` gives vectors.
 #[inline(always)]
-fn chosen<'a, S: Simd>(
+fn chosen<S: Simd>(
     simd: S,
     vertex: u32,
     mut candidates: Vec<u32>,
-    degree: usize,
-    of: impl Fn(u32) -> &'a [f32],
+    layout: Layout,
+    read: impl Fn(u32, &mut [f32]),
 ) -> Vec<u32> {
+    let degree = layout.degree;
     candidates.sort_unstable();
     candidates.dedup();
-    let own = of(vertex);
-    let mut hits: Vec<Hit> = candidates
-        .into_iter()
-        .filter(|&candidate| candidate != vertex)
+    candidates.retain(|&candidate| candidate != vertex);
+    let mut vectors = Matrix::zeroed(candidates.len() + 1, layout.form.dim);
+    for (to, &vertex) in candidates.iter().chain([&vertex]).enumerate() {
+        read(vertex, vectors.row_mut(to));
+    }
+    // In place of vertices their places among the candidates, in the same order.
+    let of = |place: u32| vectors.padded(place as usize);
+    let own = of(candidates.len() as u32);
+    let mut hits: Vec<Hit> = (0..candidates.len() as u32)
         .map(|row| Hit { distance: simd.squared_l2(own, of(row)), row })
         .collect();
     hits.sort_unstable();
@@ -249,7 +255,7 @@ fn chosen<'a, S: Simd>(
     }
     let room = degree - kept.len();
     kept.extend(others.into_iter().take(room));
-    kept
+    kept.into_iter().map(|place| candidates[place as usize]).collect()
 }
 
 impl Learned {
@@ -260,7 +266,7 @@ impl Learned {
         self.rows.data.resize((old as usize + lists.len()) * layout.row_bytes());
         self.owners.resize(old as usize + lists.len());
         for (vertex, new) in (old..).zip(0..lists.len()) {
-            layout.parts_mut(self.rows.row_mut(vertex)).0.copy_from_slice(vectors.padded(new));
+            layout.form.write(layout.parts_mut(self.rows.row_mut(vertex)).0, vectors.row(new));
         }
         let mut lists: BTreeMap<u32, Vec<u32>> = (old..).zip(lists).collect();
         let mut back: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -289,9 +295,9 @@ impl Learned {
                 part.iter().flat_map(|(vertex, list)| list.iter().copied().chain([**vertex])).collect();
             needed.sort_unstable();
             needed.dedup();
-            let mut vectors = Matrix::zeroed(needed.len(), layout.dim);
+            let mut vectors = Matrix::zeroed(needed.len(), layout.form.dim);
             for (to, &vertex) in needed.iter().enumerate() {
-                vectors.row_mut(to).copy_from_slice(&self.rows.vector(vertex)[..layout.dim]);
+                self.rows.read(vertex, vectors.row_mut(to));
             }
             let places: HashMap<u32, u32> = needed.iter().copied().zip(0..).collect();
             let Ok(sources) = Sources::new(&self.frame, metric, &vectors, control) else { return };
@@ -360,7 +366,7 @@ impl Work for Back<'_> {
             all.extend(&new);
             if all.len() > degree {
                 let all = without_dead(rows, &all, alive);
-                let mut kept = chosen(simd, *vertex, all, degree, |vertex| rows.vector(vertex));
+                let mut kept = chosen(simd, *vertex, all, rows.layout, |vertex, out| rows.read(vertex, out));
                 // The first of the new ones has a way in, whatever the rule says.
                 if let Some(first) = new.first()
                     && !kept.contains(first)
@@ -428,7 +434,7 @@ impl Work for Bridge<'_> {
             let mut list: Vec<u32> = rows.neighbours(vertex).collect();
             if !list.iter().all(|&neighbour| alive(neighbour)) {
                 let candidates = without_dead(rows, &list, alive);
-                list = chosen(simd, vertex, candidates, rows.layout.degree, |vertex| rows.vector(vertex));
+                list = chosen(simd, vertex, candidates, rows.layout, |vertex, out| rows.read(vertex, out));
             }
             lists.push(list);
         }
@@ -471,9 +477,9 @@ impl Learned {
         let row = |vertex: u32| owners[vertex as usize];
         let lists: Vec<Vec<u32>> =
             lists.into_iter().flatten().map(|list| list.into_iter().map(row).collect()).collect();
-        let mut vectors = Matrix::zeroed(places.len(), rows.layout.dim);
+        let mut vectors = Matrix::zeroed(places.len(), rows.layout.form.dim);
         for (to, &vertex) in places.iter().enumerate() {
-            vectors.row_mut(to).copy_from_slice(&rows.vector(vertex)[..rows.layout.dim]);
+            rows.read(vertex, vectors.row_mut(to));
         }
         let mut entries: Vec<u32> =
             self.entries.as_slice().iter().map(|&entry| row(entry)).filter(|&row| row != DEAD).collect();
