@@ -8,6 +8,8 @@
 mod bytes;
 #[path = "kernels/fastscan.rs"]
 mod fastscan;
+#[path = "kernels/halves.rs"]
+mod halves;
 #[path = "kernels/linear.rs"]
 mod linear;
 #[path = "kernels/nibbles.rs"]
@@ -467,6 +469,8 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("half rows", halves::rows),
+            ("half values", halves::values),
             ("nibble sums", nibbles::sums),
             ("nibbles full", nibbles::extremes),
             ("nibbles NaN", nibbles::unordered),

@@ -12,12 +12,14 @@ use crate::encode::{Frame, Sources, encode};
 use crate::graph::{Graph, Query};
 use crate::parameters::Parameters;
 use crate::rows::{Layout, Rows};
+use crate::vector::Form;
 
 /// A graph that is being built.
 struct Builder<'a> {
     rows: Rows,
     entries: Vec<u32>,
     metric: Metric,
+    vectors: &'a Matrix<f32>,
     sources: &'a Sources,
 }
 
@@ -40,7 +42,7 @@ impl Method for Builder<'_> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&self, _: S, vertex: u32, query: &mut Query) {
-        query.recall(self.rows.vector(vertex), self.sources.rotated(vertex));
+        query.recall(self.vectors.padded(vertex as usize), self.sources.rotated(vertex));
     }
 }
 
@@ -65,7 +67,8 @@ pub(crate) fn build(
     control: &Control,
 ) -> Result<(Rows, Vec<u32>), Cancelled> {
     let sources = Sources::new(frame, metric, vectors, control)?;
-    let layout = Layout { dim: vectors.dim(), bits: frame.rotation.padded(), degree: parameters.degree };
+    let form = Form { keep: parameters.keep, dim: vectors.dim(), added: metric == Metric::Ip };
+    let layout = Layout { form, bits: frame.rotation.padded(), degree: parameters.degree };
     let rows = with_vectors(layout, vectors, control)?;
     let plan = Build {
         degree: parameters.degree,
@@ -74,7 +77,7 @@ pub(crate) fn build(
         ..Build::default()
     };
     control.expect(plan.units(vectors.rows()));
-    let mut builder = Builder { rows, entries: Vec::new(), metric, sources: &sources };
+    let mut builder = Builder { rows, entries: Vec::new(), metric, vectors, sources: &sources };
     plan.run(vectors, &mut builder, control)?;
     Ok((builder.rows, builder.entries))
 }
@@ -90,7 +93,7 @@ pub(crate) fn with_vectors(
     let parts = rows.data.as_mut_bytes().chunks_mut(PART * layout.row_bytes()).enumerate();
     control.for_each(parts, |(part, rows)| {
         for (r, row) in rows.chunks_exact_mut(layout.row_bytes()).enumerate() {
-            layout.parts_mut(row).0.copy_from_slice(vectors.padded(part * PART + r));
+            layout.form.write(layout.parts_mut(row).0, vectors.row(part * PART + r));
         }
         Ok::<_, Cancelled>(())
     })?;

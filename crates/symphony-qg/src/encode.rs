@@ -23,7 +23,7 @@
 
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
-use counterpoint_core::simd::nibbles::{BLOCK, write_block};
+use counterpoint_core::simd::nibbles::{BLOCK, RowTerms, write_block};
 use counterpoint_core::simd::{Simd, Work, prefetch_far, run};
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::Matrix;
@@ -184,8 +184,7 @@ pub(crate) fn encode_row<S: Simd>(
     let code = layout.bits / 8;
     for (b, block) in blocks.enumerate() {
         bits.fill(0);
-        block.scale.fill(0.0);
-        block.offset.fill(0.0);
+        block.terms.fill(RowTerms::default());
         block.ids.fill(vertex);
         let first = (b * BLOCK).min(neighbours.len());
         let here = &neighbours[first..neighbours.len().min(first + BLOCK)];
@@ -197,8 +196,8 @@ pub(crate) fn encode_row<S: Simd>(
             let residual = simd.residual(from, sources.rotated(other), bits);
             // Of equal vectors there is nothing to estimate.
             let g = if residual.absolute > 0.0 { residual.square / residual.absolute } else { 0.0 };
-            block.scale[i] = -2.0 * g;
-            block.offset[i] = residual.square + 2.0 * g * residual.along + sources.missing(own, other);
+            let offset = residual.square + 2.0 * g * residual.along + sources.missing(own, other);
+            block.terms[i] = RowTerms::new(-2.0 * g, offset);
             block.ids[i] = neighbour;
         }
         write_block(block.codes, bits);

@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::graph::Roster;
+use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{MAX_DIM, MAX_MAGNITUDE, Matrix};
+use counterpoint_core::vectors::{MAX_DIM, Matrix};
 use serde_json::{Map, Value, json};
 
 use crate::encode::Frame;
 use crate::parameters::Parameters;
 use crate::rows::{Layout, Rows};
+use crate::space::space_dim;
 use crate::store::Learned;
+use crate::vector::{Form, MOST};
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
-/// The largest magnitude of a value in the graph's space: that of a whole vector.
-const MOST: f32 = 256.0 * MAX_MAGNITUDE;
 
 impl Learned {
     /// What the file's parameters hold of it.
@@ -43,14 +44,17 @@ impl Learned {
         ]
     }
 
-    /// Takes the graph of `rows` rows, of `dim` values in its space, out of a file. What its rows hold is for
+    /// Takes the graph of `rows` rows of `dim` values out of a file. What its rows hold is for
     /// [`Learned::check`] to see.
     pub(crate) fn take(
         contents: &mut Contents,
         parameters: &Parameters,
+        metric: Metric,
         dim: usize,
         rows: usize,
     ) -> Result<Self, FormatError> {
+        let dim = space_dim(metric, dim);
+        let form = Form { keep: parameters.keep, dim, added: metric == Metric::Ip };
         if dim > MAX_DIM {
             return Err(FormatError::content("dim", "one less under ip", dim - 1));
         }
@@ -60,7 +64,7 @@ impl Learned {
             return Err(FormatError::content("squared_length", "that of a legal vector", length));
         }
         let rotation = Structured::new(dim, parameters.seed);
-        let layout = Layout { dim, bits: rotation.padded(), degree: parameters.degree };
+        let layout = Layout { form, bits: rotation.padded(), degree: parameters.degree };
         let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;
         let roster = Roster::take(contents, vertices, rows)?;
         let mean = Matrix::take(contents, "mean", 1, dim)?;
@@ -84,23 +88,21 @@ impl Learned {
             Err(FormatError::content("graph", format!("{expected} of vertex {vertex}"), got))
         };
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(vertex));
-        let (values, padding) = vector.split_at(self.rows.layout.dim);
-        // Without early exit, so that it runs at the speed of memory.
-        let legal = values.iter().fold(true, |legal, value| legal & (value.abs() <= MOST));
-        if !legal || padding.iter().any(|value| value.to_bits() != 0) {
-            return wrong("finite values, then zeros", "another".to_owned());
+        if !self.rows.layout.form.is_legal(vector) {
+            return wrong("legal values, then zeros", "another".to_owned());
         }
         let mut ended = false;
         for block in blocks {
-            for ((&id, scale), offset) in block.ids.iter().zip(block.scale).zip(block.offset) {
+            for (&id, terms) in block.ids.iter().zip(block.terms) {
+                let (scale, offset) = (terms.scale(), terms.offset());
                 if id as usize >= vertices {
                     return wrong("neighbours below the number of vertices", id.to_string());
                 }
-                if !(scale.is_finite() && offset.is_finite() && *scale <= 0.0) {
+                if !(scale.is_finite() && offset.is_finite() && scale <= 0.0) {
                     return wrong("finite factors", format!("{scale}, {offset}"));
                 }
                 ended |= id == vertex;
-                if ended && (id != vertex || *scale != 0.0) {
+                if ended && (id != vertex || scale != 0.0) {
                     return wrong("nothing after the last neighbour", id.to_string());
                 }
             }

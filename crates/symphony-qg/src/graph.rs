@@ -55,7 +55,7 @@ impl Expander for Graph<'_> {
     #[inline(always)]
     fn enter<S: Simd>(&self, simd: S, query: &Query, _: &mut Visited, found: &mut Vec<Hit>) {
         found.extend(self.entries.iter().map(|&row| {
-            let distance = self.metric.distance(simd, &query.values, self.rows.vector(row));
+            let distance = self.rows.distance(simd, self.metric, &query.values, row);
             Hit { distance, row }
         }));
     }
@@ -76,7 +76,7 @@ impl Expander for Graph<'_> {
         found: &mut Vec<Hit>,
     ) -> f32 {
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(from.row));
-        let own = self.metric.distance(simd, &query.values, vector);
+        let own = self.rows.layout.form.distance(simd, self.metric, &query.values, vector);
         let step = query.tables.step;
         let terms = Terms {
             alpha: 2.0 * step,
@@ -87,7 +87,7 @@ impl Expander for Graph<'_> {
         };
         let mut values = [0.0; BLOCK];
         for block in blocks {
-            let mask = simd.nibbles_below(block.codes, block.terms(), &query.tables, terms, &mut values);
+            let mask = simd.nibbles_below(block.codes, block.terms, &query.tables, terms, &mut values);
             for r in rows_of(u64::from(mask)) {
                 found.push(Hit { distance: values[r], row: block.ids[r] });
             }

@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod update;
+mod vector;
 
 pub use parameters::{MOST_DEGREE, Parameters};
 pub use store::{Edges, SymphonyQg, new};

@@ -2,6 +2,7 @@
 
 use counterpoint_core::file::{Contents, FormatError};
 use counterpoint_core::simd::nibbles::BLOCK;
+use counterpoint_core::vectors::Keep;
 use serde_json::{Map, Value, json};
 
 /// The most neighbours of a vertex.
@@ -14,13 +15,15 @@ pub struct Parameters {
     pub degree: usize,
     /// Candidates of the searches by which the graph is refined and rows are added, at least 1.
     pub ef_construction: usize,
+    /// How vectors are kept in the rows, of which every distance is taken: not [`Keep::None`].
+    pub keep: Keep,
     /// Of everything drawn at random.
     pub seed: u64,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { degree: 32, ef_construction: 64, seed: 0 }
+        Self { degree: 32, ef_construction: 64, keep: Keep::F32, seed: 0 }
     }
 }
 
@@ -31,6 +34,7 @@ impl Parameters {
             && self.degree <= MOST_DEGREE
             && self.degree.is_multiple_of(BLOCK)
             && self.ef_construction > 0
+            && self.keep != Keep::None
     }
 
     /// What a file says.
@@ -38,7 +42,13 @@ impl Parameters {
     /// # Errors
     /// [`FormatError`] naming what is missing or cannot be.
     pub fn read(contents: &Contents) -> Result<Self, FormatError> {
+        let keep = contents.param_str("keep")?;
+        let keep = match keep.parse() {
+            Ok(Keep::None) | Err(_) => return Err(FormatError::content("keep", "int8, f16 or f32", keep)),
+            Ok(keep) => keep,
+        };
         let parameters = Self {
+            keep,
             degree: contents.param_usize("degree")?,
             ef_construction: contents.param_usize("ef_construction")?,
             seed: contents.param_u64("seed")?,
@@ -55,6 +65,7 @@ impl Parameters {
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         params.insert("degree".into(), json!(self.degree));
         params.insert("ef_construction".into(), json!(self.ef_construction));
+        params.insert("keep".into(), json!(self.keep.name()));
         params.insert("seed".into(), json!(self.seed));
     }
 }

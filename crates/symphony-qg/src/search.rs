@@ -80,7 +80,7 @@ impl<'a> Seek for Call<'a> {
 
     #[inline(always)]
     fn distance<S: Simd>(&self, simd: S, query: &Query, vertex: u32) -> f32 {
-        self.graph.metric.distance(simd, &query.values, self.learned.rows.vector(vertex))
+        self.learned.rows.distance(simd, self.graph.metric, &query.values, vertex)
     }
 
     #[inline(always)]

@@ -19,7 +19,7 @@ use crate::encode::Frame;
 use crate::graph::Graph;
 use crate::parameters::Parameters;
 use crate::rows::Rows;
-use crate::space::{prepared, space_dim};
+use crate::space::prepared;
 use crate::update::Fresh;
 
 /// A SymphonyQG index.
@@ -95,7 +95,7 @@ impl Edges {
         if rows.len() >= MAX_VERTICES {
             return Err(InputError::TooMany { got: rows.len() });
         }
-        let (vectors, length) = prepared(rows, self.metric, None, control)?;
+        let (vectors, length) = prepared(rows, self.metric, self.parameters.keep, None, control)?;
         let frame = frame(&vectors, self.parameters.seed, control)?;
         let (graph, entries) = build(&vectors, self.metric, &self.parameters, &frame, control)?;
         let roster = Roster::new(rows.len(), &entries);
@@ -239,7 +239,7 @@ impl Store for Edges {
     ) -> Result<Self, FormatError> {
         let parameters = Parameters::read(contents)?;
         let learned = match dim {
-            Some(dim) => Some(Learned::take(contents, &parameters, space_dim(metric, dim), rows)?),
+            Some(dim) => Some(Learned::take(contents, &parameters, metric, dim, rows)?),
             None => None,
         };
         Ok(Self::with(metric, parameters, dim, learned))
@@ -275,8 +275,7 @@ impl RowSource for Edges {
 
     fn read(&self, row: usize, out: &mut [f32]) {
         if let Some(learned) = &self.learned {
-            let vector = learned.rows.vector(learned.roster.places()[row]);
-            out.copy_from_slice(&vector[..out.len()]);
+            learned.rows.read(learned.roster.places()[row], out);
         }
     }
 }

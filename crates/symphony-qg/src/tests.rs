@@ -7,13 +7,14 @@ use counterpoint_core::select::Hit;
 use counterpoint_core::simd::{Level, Simd, Work, run};
 use counterpoint_core::synth::{Shape, sample};
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::Matrix;
+use counterpoint_core::vectors::{Keep, Matrix};
 
 use crate::build::with_vectors;
 use crate::encode::{Frame, Sources, encode};
 use crate::graph::{Graph, Query};
 use crate::rows::Layout;
 use crate::space::prepared;
+use crate::vector::Form;
 
 /// Expands vertex 0 for a query in the graph's space.
 struct Expand<'a>(&'a Graph<'a>, &'a Frame, &'a [f32]);
@@ -43,7 +44,7 @@ fn errors(metric: Metric, dim: usize, level: Level) -> Vec<f64> {
     let all = sample(Shape::Gaussian, rows + 1, 0, dim, 5).data;
     let (data, query) = all.split_at(rows * dim);
     let data = counterpoint_core::vectors::Rows::new(data, dim).expect("whole rows");
-    let (vectors, _) = prepared(&data, metric, None, &control).expect("sound");
+    let (vectors, _) = prepared(&data, metric, Keep::F32, None, &control).expect("sound");
     let mut query = query.to_vec();
     metric.prepare(&mut query, 0).expect("nonzero");
     query.resize(vectors.dim(), 0.0);
@@ -55,7 +56,8 @@ fn errors(metric: Metric, dim: usize, level: Level) -> Vec<f64> {
     let mut errors = Vec::new();
     for seed in 0..seeds {
         let frame = Frame { rotation: Structured::new(vectors.dim(), seed), mean: mean.clone() };
-        let layout = Layout { dim: vectors.dim(), bits: frame.rotation.padded(), degree: 32 };
+        let form = Form { keep: Keep::F32, dim: vectors.dim(), added: metric == Metric::Ip };
+        let layout = Layout { form, bits: frame.rotation.padded(), degree: 32 };
         let mut graph = with_vectors(layout, &vectors, &control).expect("not cancelled");
         let sources = Sources::new(&frame, metric, &vectors, &control).expect("not cancelled");
         let of = |vertex: u32| if vertex == 0 { neighbours.as_slice() } else { &[] };

@@ -51,7 +51,7 @@ impl Changing for Learned {
 
     #[inline(always)]
     fn read(&self, vertex: u32, out: &mut [f32]) {
-        out.copy_from_slice(self.rows.vector(vertex));
+        self.rows.read(vertex, out);
     }
 }
 
@@ -120,7 +120,7 @@ impl Fresh {
             return Err(InputError::TooMany { got: total });
         }
         let metric = store.metric;
-        let (vectors, _) = prepared(rows, metric, Some(learned.length), control)?;
+        let (vectors, _) = prepared(rows, metric, store.parameters().keep, Some(learned.length), control)?;
         let beside = match rows.len() {
             0..=FEW => None,
             _ => Some(build(&vectors, metric, &store.parameters(), &learned.frame, control)?.0),
@@ -173,7 +173,7 @@ impl Learned {
         self.rows.data.resize((old as usize + lists.len()) * layout.row_bytes());
         self.roster.grow(lists.len());
         for (vertex, new) in (old..).zip(0..lists.len()) {
-            layout.parts_mut(self.rows.row_mut(vertex)).0.copy_from_slice(vectors.padded(new));
+            layout.form.write(layout.parts_mut(self.rows.row_mut(vertex)).0, vectors.row(new));
         }
         let lists = linked(self, old, lists, control);
         self.write_lists(metric, &lists, control);
@@ -189,9 +189,9 @@ impl Learned {
                 part.iter().flat_map(|(vertex, list)| list.iter().copied().chain([**vertex])).collect();
             needed.sort_unstable();
             needed.dedup();
-            let mut vectors = Matrix::zeroed(needed.len(), layout.dim);
+            let mut vectors = Matrix::zeroed(needed.len(), layout.form.dim);
             for (to, &vertex) in needed.iter().enumerate() {
-                vectors.row_mut(to).copy_from_slice(&self.rows.vector(vertex)[..layout.dim]);
+                self.rows.read(vertex, vectors.row_mut(to));
             }
             let places: HashMap<u32, u32> = needed.iter().copied().zip(0..).collect();
             let Ok(sources) = Sources::new(&self.frame, metric, &vectors, control) else { return };
@@ -270,9 +270,9 @@ impl Learned {
     fn bridged(&self, metric: Metric, control: &Control) -> Result<Self, Cancelled> {
         let lists = bridged(self, control)?;
         let Self { roster, rows, .. } = self;
-        let mut vectors = Matrix::zeroed(roster.live(), rows.layout.dim);
+        let mut vectors = Matrix::zeroed(roster.live(), rows.layout.form.dim);
         for (to, &vertex) in roster.places().iter().enumerate() {
-            vectors.row_mut(to).copy_from_slice(&rows.vector(vertex)[..rows.layout.dim]);
+            rows.read(vertex, vectors.row_mut(to));
         }
         let roster = roster.compacted();
         let rows = joined(&vectors, &lists, roster.entries(), metric, rows.layout, &self.frame, control)?;

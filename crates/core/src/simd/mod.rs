@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
 //! | [`bytes`] | dot and squared l2 of a f32 row and a row of one byte a value | within a derived bound |
+//! | [`halves`] | dot and squared l2 of a f32 row and a row of half precision | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
@@ -27,6 +28,7 @@ pub mod bytes;
 pub mod f32;
 pub mod fastscan;
 pub mod hadamard;
+pub mod halves;
 pub mod int8;
 mod level;
 pub mod nibbles;
@@ -117,6 +119,18 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// As [`Simd::squared_l2`], of a query and a row of codes.
     fn bytes_squared_l2(self, query: &[f32], row: bytes::Row<'_>) -> f32;
 
+    /// As [`Simd::dot`], of a query and a row of finite halves.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn halves_dot(self, query: &[f32], row: &[half::f16]) -> f32;
+
+    /// As [`Simd::squared_l2`], of a query and a row of finite halves.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn halves_squared_l2(self, query: &[f32], row: &[half::f16]) -> f32;
+
     /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
     fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
@@ -205,15 +219,15 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     ) -> [u64; TILE];
 
     /// Rows of `block` whose estimate is below `terms.bound`: bit r is set iff `values[r] < bound`, where `values[r]` =
-    /// `unit * (scale[r] * (alpha * A + beta) + offset[r]) + base` in fused multiply-adds and `A` is the agreement of row
-    /// and query. All 32 values are written.
+    /// `unit * (scale * (alpha * A + beta) + offset) + base` in fused multiply-adds, with the scale and offset of `rows[r]`,
+    /// and `A` is the agreement of row and query. All 32 values are written.
     ///
     /// # Panics
     /// If rows and query differ in their number of bits.
     fn nibbles_below(
         self,
         block: &[u8],
-        rows: nibbles::RowTerms<'_>,
+        rows: &[nibbles::RowTerms; nibbles::BLOCK],
         query: &nibbles::Query,
         terms: nibbles::Terms,
         values: &mut [f32; nibbles::BLOCK],
@@ -295,6 +309,22 @@ macro_rules! token {
                 // SAFETY: `self` proves the features; lengths by Check 1.
                 #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
                 unsafe { bytes::$module::squared_l2(query, row) }
+            }
+
+            #[inline(always)]
+            fn halves_dot(self, query: &[f32], row: &[half::f16]) -> f32 {
+                assert_eq!(query.len(), row.len(), "halves_dot: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { halves::$module::dot(query, row) }
+            }
+
+            #[inline(always)]
+            fn halves_squared_l2(self, query: &[f32], row: &[half::f16]) -> f32 {
+                assert_eq!(query.len(), row.len(), "halves_squared_l2: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { halves::$module::squared_l2(query, row) }
             }
 
             #[inline(always)]
@@ -469,7 +499,7 @@ macro_rules! token {
             fn nibbles_below(
                 self,
                 block: &[u8],
-                rows: nibbles::RowTerms<'_>,
+                rows: &[nibbles::RowTerms; nibbles::BLOCK],
                 query: &nibbles::Query,
                 terms: nibbles::Terms,
                 values: &mut [f32; nibbles::BLOCK],
