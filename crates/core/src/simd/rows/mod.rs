@@ -82,3 +82,50 @@ impl<'a> View<'a> {
         Self { row, high, low }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Layouts and checks at entry. The sweep over every length and the extremes are `tests/kernels/rows.rs`.
+
+    use std::panic::catch_unwind;
+
+    use super::*;
+    use crate::simd::{self, Level, Simd, Work};
+
+    struct Dots<'a>(Bits, &'a [u8], &'a [i8], &'a [i8]);
+
+    impl Work for Dots<'_> {
+        type Output = [i32; 2];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> [i32; 2] {
+            simd.rows_dots(self.0, self.1, self.2, self.3)
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_one_written_down() {
+        let mut row = [0xff; 3];
+        write_row(Bits::Four, &mut row, &[1, 2, 3, 4, 5]);
+        assert_eq!(row, [0x41, 0x52, 0x03]);
+        write_row(Bits::Eight, &mut row, &[1, 2, 3]);
+        assert_eq!(row, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_does_not_fit_panics() {
+        for (bits, bytes) in [(Bits::Four, 8), (Bits::Eight, 16)] {
+            let (row, plane) = (vec![0; bytes], [0; 16]);
+            for level in Level::available() {
+                let dots = |row, high, low| catch_unwind(|| simd::run(level, Dots(bits, row, high, low)));
+                assert!(dots(&row, &plane, &plane).is_ok());
+                assert!(dots(&row[1..], &plane, &plane).is_err());
+                assert!(dots(&row, &plane, &plane[1..]).is_err());
+                assert!(dots(&row, &plane[2..], &plane[2..]).is_err());
+            }
+            let mut codes = [0; 17];
+            assert!(catch_unwind(|| write_row(bits, &mut row.clone(), &codes)).is_err());
+            assert!(catch_unwind(move || read_row(bits, &row, &mut codes)).is_err());
+        }
+    }
+}
