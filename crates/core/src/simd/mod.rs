@@ -11,6 +11,7 @@
 //! | [`bytes`] | dot and squared l2 of a f32 row and a row of one byte a value | within a derived bound |
 //! | [`halves`] | dot and squared l2 of a f32 row and a row of half precision | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
+//! | [`rows`] | a row's 8- or 4-bit codes × both planes of a query | bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
 //! | [`planes`] | a row's bit planes, or the levels of its codes, × signed 8-bit query; planes to codes | bit-exact |
@@ -35,6 +36,7 @@ pub mod nibbles;
 pub mod planes;
 mod prefetch;
 pub mod product;
+pub mod rows;
 
 pub use level::{Level, LevelError};
 pub use prefetch::{prefetch, prefetch_far};
@@ -198,6 +200,12 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         quarter: usize,
         planes: &int8::Planes,
     ) -> [[i32; int8::QUARTER]; 2];
+
+    /// Exact integer sums of code × plane, for both planes of a query and one row of codes of `bits` bits.
+    ///
+    /// # Panics
+    /// If row and planes differ in dimension, or have more than `MAX_DIM`.
+    fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2];
 
     /// How [`Simd::fastscan_survivors`] looks up: what a [`fastscan::Tile`] is made for.
     const TABLES: fastscan::Tables;
@@ -465,6 +473,19 @@ macro_rules! token {
                     match group.bits() {
                         int8::Bits::Eight => int8::$module::dots::<8>(view),
                         int8::Bits::Four => int8::$module::dots::<4>(view),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2] {
+                let view = rows::View::checked(bits, row, high, low);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match bits {
+                        int8::Bits::Eight => rows::$module::dots::<8>(view),
+                        int8::Bits::Four => rows::$module::dots::<4>(view),
                     }
                 }
             }
