@@ -41,8 +41,11 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
         metric, n_clusters=5, rank=8, global_dim=20, bits=8, balanced=True, keep="f16", seed=7
     ),
     "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
+    "PQ-8": lambda metric: cp.PQ(metric),
+    "PQ-4-f16": lambda metric: cp.PQ(metric, subspaces=11, bits=4, keep="f16", seed=7),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
+    "SymphonyQG-pq4": lambda metric: cp.SymphonyQG(metric, edge_codes="pq4"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),

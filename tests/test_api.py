@@ -116,7 +116,7 @@ def test_exports() -> None:
     assert issubclass(cp.InternalError, RuntimeError)
     assert issubclass(cp.UnsupportedError, ValueError)
     assert cp.simd_level() in ("scalar", "avx2", "avx512", "neon")
-    for kind in (cp.Flat, cp.LVQ, cp.LoRANN, cp.SymphonyQG, cp.TurboQuant):
+    for kind in (cp.Flat, cp.LVQ, cp.LoRANN, cp.PQ, cp.SymphonyQG, cp.TurboQuant):
         assert issubclass(kind, cp.Index) and kind.__module__ == "counterpoint"
 
 

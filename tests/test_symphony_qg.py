@@ -32,6 +32,14 @@ def test_recall_rises_with_ef(metric: Any) -> None:
     assert words_recall(index.search(queries), metric) >= 0.95
 
 
+def test_learned_codes_of_edges_rank_too() -> None:
+    data = datasets.load("words")
+    index = cp.SymphonyQG("cosine", edge_codes="pq4").fit(data.vectors)
+    found = [words_recall(index.search(data.queries, ef=ef), "cosine") for ef in (20, 50, 400)]
+    assert found == sorted(found) and found[1] >= 0.9 and found[2] >= 0.99
+    assert index.stats()["edge_codes"] == "pq4"
+
+
 def test_an_ef_below_k_is_k() -> None:
     queries = datasets.load("words").queries[:50]
     index = fitted("cosine")
@@ -46,9 +54,12 @@ def test_an_object_says_how_it_was_made() -> None:
         assert isinstance(index, cp.SymphonyQG)
         assert (index.degree, index.ef_construction, index.seed) == (64, 20, 2**64 - 1)
     default = cp.SymphonyQG("l2")
-    assert (default.degree, default.seed) == (32, 0)
+    assert (default.degree, default.seed, default.edge_codes) == (32, 0, "rabitq")
+    assert cp.from_bytes(cp.SymphonyQG("l2", edge_codes="pq4").to_bytes()).edge_codes == "pq4"
+    with pytest.raises(ValueError, match='edge_codes: expected "rabitq" or "pq4", got "pq8"'):
+        cp.SymphonyQG("l2", edge_codes="pq8")  # type: ignore[arg-type]
     assert repr(cp.SymphonyQG("ip", 64, 20, 3)) == (
-        '<SymphonyQG("ip", degree=64, ef_construction=20, seed=3): 0 vectors>'
+        '<SymphonyQG("ip", degree=64, ef_construction=20, seed=3, edge_codes="rabitq"): 0 vectors>'
     )
 
 

@@ -12,6 +12,7 @@
 from counterpoint import datasets
 from counterpoint._counterpoint import (
     LVQ,
+    PQ,
     Flat,
     FormatError,
     Index,
@@ -32,6 +33,7 @@ from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
+    "PQ",
     "Flat",
     "FormatError",
     "Index",

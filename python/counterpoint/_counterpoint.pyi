@@ -10,6 +10,7 @@ from counterpoint._result import OperatingPoint, Result
 
 __all__ = [
     "LVQ",
+    "PQ",
     "Flat",
     "FormatError",
     "Index",
@@ -205,6 +206,39 @@ class LoRANN(Index):
     def from_bytes(data: _Data) -> LoRANN: ...
 
 @final
+class PQ(Index):
+    def __new__(
+        cls,
+        metric: _Metric,
+        subspaces: SupportsIndex | None = None,
+        bits: Literal[4, 8] = 8,
+        keep: Literal["none", "int8", "f16", "f32"] = "none",
+        seed: SupportsIndex = 0,
+    ) -> Self: ...
+    @property
+    def subspaces(self) -> int | None: ...
+    @property
+    def bits(self) -> Literal[4, 8]: ...
+    @property
+    def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
+    @property
+    def seed(self) -> int: ...
+    def search(
+        self,
+        Q: _Vectors,
+        k: SupportsIndex = 10,
+        *,
+        filter: _Filter | None = None,
+        threads: SupportsIndex | None = None,
+        recall: SupportsFloat | None = None,
+        rerank: SupportsIndex | None = None,
+    ) -> Result: ...
+    @staticmethod
+    def load(path: _Path, *, mmap: bool = False, verify: bool = True) -> PQ: ...
+    @staticmethod
+    def from_bytes(data: _Data) -> PQ: ...
+
+@final
 class SymphonyQG(Index):
     def __new__(
         cls,
@@ -212,11 +246,14 @@ class SymphonyQG(Index):
         degree: SupportsIndex = 32,
         ef_construction: SupportsIndex = 64,
         seed: SupportsIndex = 0,
+        edge_codes: Literal["rabitq", "pq4"] = "rabitq",
     ) -> Self: ...
     @property
     def degree(self) -> int: ...
     @property
     def ef_construction(self) -> int: ...
+    @property
+    def edge_codes(self) -> str: ...
     @property
     def seed(self) -> int: ...
     def search(

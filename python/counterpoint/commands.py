@@ -24,7 +24,8 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
-    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed")),
+    "pq": (cp.PQ, ("subspaces", "bits", "keep", "seed")),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -61,12 +62,12 @@ def build(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
+            help="lvq, lorann, pq, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
         ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, 4 or 8."),
+        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, 4 or 8."),
     ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
@@ -92,8 +93,14 @@ def build(
     ef_construction: Annotated[
         int | None, typer.Option(help="symphony-qg: candidates of the searches it is built by.")
     ] = None,
+    subspaces: Annotated[
+        int | None, typer.Option(help="pq: parts of a vector; one bit a value if not given.")
+    ] = None,
+    edge_codes: Annotated[
+        str | None, typer.Option(help="symphony-qg: codes of edges: rabitq or pq4.")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="lorann, symphony-qg, turboquant: of all that is random.")
+        int | None, typer.Option(help="lorann, pq, symphony-qg, turboquant: of all that is random.")
     ] = None,
     threads: Threads = None,
 ) -> None:
@@ -115,6 +122,8 @@ def build(
             "balanced": balanced,
             "degree": degree,
             "ef_construction": ef_construction,
+            "subspaces": subspaces,
+            "edge_codes": edge_codes,
             "seed": seed,
         }
         options = {name: value for name, value in given.items() if value is not None}

@@ -56,6 +56,10 @@ fn interpret(
             let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None);
             (Made::Lvq { levels, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
+        "PQ" => {
+            let made = Made::Pq(counterpoint_pq::Parameters::read(&contents)?);
+            (made, counterpoint_pq::Pq::load(contents, control)?)
+        }
         "SymphonyQG" => {
             let made = Made::SymphonyQg(counterpoint_symphony_qg::Parameters::read(&contents)?);
             (made, counterpoint_symphony_qg::SymphonyQg::load(contents, control)?)
@@ -65,7 +69,8 @@ fn interpret(
             (made, counterpoint_turboquant::TurboQuant::load(contents, control)?)
         }
         other => {
-            return Err(FormatError::content("method", "Flat, LoRANN, LVQ, SymphonyQG or TurboQuant", other));
+            let expected = "Flat, LoRANN, LVQ, PQ, SymphonyQG or TurboQuant";
+            return Err(FormatError::content("method", expected, other));
         }
     };
     Ok(Loaded { index, made, map })

@@ -19,6 +19,7 @@ use crate::ids;
 use crate::lorann::Lorann;
 use crate::lvq::Lvq;
 use crate::made::Made;
+use crate::pq::Pq;
 use crate::result;
 use crate::scalars::{Given, threads};
 use crate::search::Steering;
@@ -72,6 +73,7 @@ impl Index {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
             Made::Lorann(_) => Bound::new(py, base.add_subclass(Lorann))?.into_any(),
             Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
+            Made::Pq(_) => Bound::new(py, base.add_subclass(Pq))?.into_any(),
             Made::SymphonyQg(_) => Bound::new(py, base.add_subclass(SymphonyQg))?.into_any(),
             Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })

@@ -2,7 +2,7 @@
 //! algorithm.
 //!
 //! - [`index`]: the class `Index` and its verbs, [`mod@search`] and [`tune`] what two of them do; [`flat`],
-//!   [`lorann`], [`lvq`], [`symphony_qg`] and [`turboquant`]: its subclasses, made as [`made`] says.
+//!   [`lorann`], [`lvq`], [`pq`], [`symphony_qg`] and [`turboquant`]: its subclasses, made as [`made`] says.
 //! - [`arrays`], [`ids`], [`filter`], [`scalars`]: what comes in; [`result`]: what goes out.
 //! - [`enter`]: the one way into Rust code: releases the GIL, catches panics, minds Ctrl-C and progress.
 //! - [`shared`]: the lock around an index, and what becomes of it in a forked child.
@@ -25,6 +25,7 @@ mod lorann;
 mod lvq;
 mod made;
 mod merge;
+mod pq;
 mod result;
 mod scalars;
 mod search;
@@ -56,6 +57,8 @@ mod _counterpoint {
     use crate::lvq::Lvq;
     #[pymodule_export]
     use crate::merge::merge;
+    #[pymodule_export]
+    use crate::pq::Pq;
     #[pymodule_export]
     use crate::simd_level;
     #[pymodule_export]

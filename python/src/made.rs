@@ -4,6 +4,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
 use counterpoint_lvq::Levels;
+use counterpoint_pq as pq;
 use counterpoint_symphony_qg as symphony_qg;
 use counterpoint_turboquant as turboquant;
 
@@ -13,6 +14,7 @@ pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
     Lvq { levels: Levels, keep: Keep },
+    Pq(pq::Parameters),
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
 }
@@ -44,9 +46,18 @@ impl Made {
                 let primary = levels.primary().width();
                 format!("LVQ({metric:?}, primary={primary}{residual}, keep={:?})", keep.name())
             }
-            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
-                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"
-            ),
+            Made::Pq(pq::Parameters { subspaces, bits, keep, seed }) => {
+                let subspaces = subspaces.map_or("None".to_owned(), |value| value.to_string());
+                let (bits, keep) = (bits.width(), keep.name());
+                format!("PQ({metric:?}, subspaces={subspaces}, bits={bits}, keep={keep:?}, seed={seed})")
+            }
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, keep, edge_codes, seed }) => {
+                let (keep, codes) = (keep.name(), edge_codes.name());
+                format!(
+                    "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, \
+                     keep={keep:?}, seed={seed}, edge_codes={codes:?})"
+                )
+            }
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(
                 "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",
                 allocation.name(),

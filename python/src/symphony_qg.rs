@@ -16,7 +16,7 @@ use crate::search::Steering;
 /// SymphonyQG: a graph whose edges carry their own codes.
 ///
 /// Each vector has up to `degree` neighbours, near it and in different directions. Its row holds the vector itself, the
-/// ids of its neighbours, and for each of them one bit a dimension of the difference to it. A search goes from the nearest
+/// ids of its neighbours, and for each of them a code of one bit a dimension of the difference to it. A search goes from the nearest
 /// vector it knows to that vector's neighbours, whose distances are estimated from those bits, 32 at once; every vector it
 /// stops at is scored exactly, so that nothing is left to re-rank. The same vectors and seed give the same index for
 /// any number of threads.
@@ -33,6 +33,9 @@ use crate::search::Steering;
 ///     Candidates of the searches that `fit` refines the graph with, and `add` places vectors with, at least 1.
 /// seed : int, default 0
 ///     Of all that is random; 0 to 2**64 - 1.
+/// edge_codes : {"rabitq", "pq4"}
+///     What the bits are: the sign of each rotated dimension, by default, or for every four dimensions one of 16 centroids
+///     that `fit` learns. Codes are as long either way; "pq4" is there for comparison.
 ///
 /// Notes
 /// -----
@@ -53,14 +56,15 @@ pub(crate) struct SymphonyQg;
 impl SymphonyQg {
     #[new]
     #[pyo3(
-        signature = (metric, degree=Given(None), ef_construction=Given(None), seed=Given(None)),
-        text_signature = "(metric, degree=32, ef_construction=64, seed=0)"
+        signature = (metric, degree=Given(None), ef_construction=Given(None), seed=Given(None), edge_codes=Given(None)),
+        text_signature = "(metric, degree=32, ef_construction=64, seed=0, edge_codes=\"rabitq\")"
     )]
     fn new(
         metric: &Bound<'_, PyAny>,
         degree: Given<'_>,
         ef_construction: Given<'_>,
         seed: Given<'_>,
+        edge_codes: Given<'_>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let metric = scalars::named("metric", metric)?;
         let mut parameters = Parameters::default();
@@ -69,6 +73,9 @@ impl SymphonyQg {
         }
         if let Some(ef) = ef_construction.0 {
             parameters.ef_construction = at_least("ef_construction", 1, &ef)?;
+        }
+        if let Some(codes) = edge_codes.0 {
+            parameters.edge_codes = scalars::named("edge_codes", &codes)?;
         }
         if let Some(seed) = seed.0 {
             parameters.seed = scalars::within("seed", 0..=u64::MAX, &seed)?;
@@ -131,6 +138,12 @@ impl SymphonyQg {
     #[getter]
     fn ef_construction(slf: &Bound<'_, Self>) -> usize {
         constructed(slf).ef_construction
+    }
+
+    /// What the codes of edges are: "rabitq" or "pq4".
+    #[getter]
+    fn edge_codes(slf: &Bound<'_, Self>) -> &'static str {
+        constructed(slf).edge_codes.name()
     }
 
     /// Of all that is random.

@@ -111,7 +111,7 @@ pub fn principal(
 
 /// `most` numbers below `count` in rising order, each set of them as likely (D. E. Knuth's algorithm S); all, if there
 /// are no more.
-pub(crate) fn choose(count: usize, most: usize, seed: u64) -> Vec<usize> {
+pub fn choose(count: usize, most: usize, seed: u64) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut chosen = Vec::with_capacity(most.min(count));
     for row in 0..count {

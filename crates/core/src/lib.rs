@@ -34,6 +34,7 @@ pub mod intake;
 pub mod knobs;
 pub mod metric;
 mod pages;
+pub mod pq;
 pub mod rerank;
 pub mod rotate;
 pub mod scan;

@@ -14,6 +14,8 @@ mod fastscan;
 mod halves;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/lookups.rs"]
+mod lookups;
 #[path = "kernels/nibbles.rs"]
 mod nibbles;
 #[path = "kernels/planes.rs"]
@@ -474,6 +476,9 @@ fn main() -> ExitCode {
             ("level codes", planes::levels),
             ("half rows", halves::rows),
             ("half values", halves::values),
+            ("lookup sums", lookups::sums),
+            ("lookups full", lookups::extremes),
+            ("lookups NaN", lookups::unordered),
             ("nibble sums", nibbles::sums),
             ("nibbles full", nibbles::extremes),
             ("nibbles NaN", nibbles::unordered),

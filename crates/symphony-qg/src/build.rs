@@ -1,5 +1,7 @@
 //! Building: the shared room's graph, through codes of its own edges.
 
+use std::sync::Arc;
+
 use counterpoint_core::graph::{Build, Graph as Edges, Method, change};
 use counterpoint_core::intake::mean_of;
 use counterpoint_core::metric::Metric;
@@ -10,7 +12,8 @@ use counterpoint_core::vectors::Matrix;
 
 use crate::encode::{Frame, Sources, encode};
 use crate::graph::{Graph, Query};
-use crate::parameters::Parameters;
+use crate::parameters::{EdgeCodes, Parameters};
+use crate::product;
 use crate::rows::{Layout, Rows};
 use crate::vector::Form;
 
@@ -41,13 +44,18 @@ impl Method for Builder<'_> {
     }
 
     #[inline(always)]
-    fn prepare<S: Simd>(&self, _: S, vertex: u32, query: &mut Query) {
-        query.recall(self.vectors.padded(vertex as usize), self.sources.rotated(vertex));
+    fn prepare<S: Simd>(&self, simd: S, vertex: u32, query: &mut Query) {
+        let (vector, rotated) = (self.vectors.padded(vertex as usize), self.sources.rotated(vertex));
+        query.recall(simd, self.sources.codebooks.as_deref(), vector, rotated);
     }
 }
 
 /// What is learned of prepared rows.
-pub(crate) fn frame(vectors: &Matrix<f32>, seed: u64, control: &Control) -> Result<Frame, Cancelled> {
+pub(crate) fn frame(
+    vectors: &Matrix<f32>,
+    parameters: &Parameters,
+    control: &Control,
+) -> Result<Frame, Cancelled> {
     let dim = vectors.dim();
     let mean = mean_of(vectors.rows(), dim, control, |row, values| {
         values.copy_from_slice(vectors.row(row));
@@ -55,7 +63,11 @@ pub(crate) fn frame(vectors: &Matrix<f32>, seed: u64, control: &Control) -> Resu
     })?;
     let mut row = Matrix::zeroed(1, dim);
     row.row_mut(0).copy_from_slice(&mean);
-    Ok(Frame { rotation: Structured::new(dim, seed), mean: row })
+    let mut frame = Frame { rotation: Structured::new(dim, parameters.seed), mean: row, codebooks: None };
+    if parameters.edge_codes == EdgeCodes::Pq4 {
+        frame.codebooks = Some(Arc::new(product::learn(&frame, vectors, parameters.seed, control)?));
+    }
+    Ok(frame)
 }
 
 /// The rows of prepared vectors, and where searches begin.

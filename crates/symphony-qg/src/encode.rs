@@ -1,4 +1,5 @@
-//! The codes of edges: of each residual the signs of its rotated values, and two factors.
+//! The codes of edges: of each residual the signs of its rotated values, and two factors. (Or, in the place of the signs,
+//! centroids: [`crate::product`].)
 //!
 //! **Notation.** P is the rotation, c the mean of all rows; x' = P·(x − c). An edge leads from u to v; r = v' − u', and
 //! s = sign(r) are its S code bits, read as ±1.
@@ -21,13 +22,17 @@
 //! −⟨q, v⟩ is −⟨q, u⟩ and half of the same terms. A row that came later and is longer than M keeps a zero; what is then
 //! missing, ½(‖u‖² − ‖v‖²), is in the offset.
 
+use std::sync::Arc;
+
 use counterpoint_core::metric::Metric;
+use counterpoint_core::pq::ProductQuantizer;
 use counterpoint_core::rotate::Structured;
-use counterpoint_core::simd::nibbles::{BLOCK, RowTerms, write_block};
+use counterpoint_core::simd::nibbles::{BLOCK, Residual, RowTerms, write_block};
 use counterpoint_core::simd::{Simd, Work, prefetch_far, run};
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::Matrix;
 
+use crate::product::{self, Parts};
 use crate::rows::{Layout, Rows};
 use crate::space::square;
 
@@ -40,6 +45,8 @@ pub(crate) struct Frame {
     pub(crate) rotation: Structured,
     /// c.
     pub(crate) mean: Matrix<f32>,
+    /// What codes of [`crate::EdgeCodes::Pq4`] number.
+    pub(crate) codebooks: Option<Arc<ProductQuantizer>>,
 }
 
 /// Memory to rotate in.
@@ -97,6 +104,19 @@ impl Work for Rotate<'_> {
 pub(crate) struct Sources {
     rotated: Matrix<f32>,
     squares: Option<Vec<f32>>,
+    pub(crate) codebooks: Option<Arc<ProductQuantizer>>,
+}
+
+/// Room for the codes of 32 edges.
+pub(crate) struct Room {
+    bits: Vec<u8>,
+    parts: Parts,
+}
+
+impl Room {
+    pub(crate) fn new(layout: Layout) -> Self {
+        Self { bits: vec![0; BLOCK * layout.bits / 8], parts: Parts::default() }
+    }
 }
 
 impl Sources {
@@ -110,7 +130,7 @@ impl Sources {
         let rotated = frame.rotated(vectors, control)?;
         let square = |row| square(vectors.row(row)) as f32;
         let squares = (metric == Metric::Ip).then(|| (0..vectors.rows()).map(square).collect());
-        Ok(Self { rotated, squares })
+        Ok(Self { rotated, squares, codebooks: frame.codebooks.clone() })
     }
 
     /// x' of a vector.
@@ -158,14 +178,14 @@ impl<'a, F: Fn(u32) -> &'a [u32]> Work for Part<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { layout, rows, first, sources, neighbours } = self;
-        let mut bits = vec![0; BLOCK * layout.bits / 8];
+        let mut room = Room::new(layout);
         for (vertex, row) in (first..).zip(rows.chunks_exact_mut(layout.row_bytes())) {
-            encode_row(simd, layout, row, vertex, neighbours(vertex), sources, |vertex| vertex, &mut bits);
+            encode_row(simd, layout, row, vertex, neighbours(vertex), sources, |vertex| vertex, &mut room);
         }
     }
 }
 
-/// Writes one row but for its vector. `place` says where among the sources a vertex is; `bits` has room for 32 codes.
+/// Writes one row but for its vector. `place` says where among the sources a vertex is; `room` is of this layout.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the inner loop, shared by builds and additions")]
 pub(crate) fn encode_row<S: Simd>(
@@ -176,8 +196,9 @@ pub(crate) fn encode_row<S: Simd>(
     neighbours: &[u32],
     sources: &Sources,
     place: impl Fn(u32) -> u32,
-    bits: &mut [u8],
+    room: &mut Room,
 ) {
+    let Room { bits, parts } = room;
     let own = place(vertex);
     let from = sources.rotated(own);
     let (_, blocks) = layout.parts_mut(row);
@@ -193,7 +214,11 @@ pub(crate) fn encode_row<S: Simd>(
                 prefetch_far(bytemuck::cast_slice(sources.rotated(place(soon))));
             }
             let other = place(neighbour);
-            let residual = simd.residual(from, sources.rotated(other), bits);
+            let to = sources.rotated(other);
+            let residual: Residual = match &sources.codebooks {
+                None => simd.residual(from, to, bits),
+                Some(codebooks) => product::residual(simd, codebooks, from, to, parts, bits),
+            };
             // Of equal vectors there is nothing to estimate.
             let g = if residual.absolute > 0.0 { residual.square / residual.absolute } else { 0.0 };
             let offset = residual.square + 2.0 * g * residual.along + sources.missing(own, other);

@@ -5,6 +5,7 @@
 //! | `graph` | u8, a row for each vertex ([`crate::rows`]) |
 //! | `entries`, `owners` | u32, padded with 2³² − 1 to whole cache lines |
 //! | `mean` | f32, c |
+//! | `codebooks` | f32, the centroids that codes of [`EdgeCodes::Pq4`] number; else absent |
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use counterpoint_core::vectors::{MAX_DIM, Matrix};
 use serde_json::{Map, Value, json};
 
 use crate::encode::Frame;
-use crate::parameters::Parameters;
+use crate::parameters::{EdgeCodes, Parameters};
+use crate::product;
 use crate::rows::{Layout, Rows};
 use crate::space::space_dim;
 use crate::store::Learned;
@@ -36,12 +38,14 @@ impl Learned {
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
         let [entries, owners] = self.roster.tensors();
         let shape = vec![self.rows.len(), self.rows.layout.row_bytes()];
-        vec![
+        let codebooks = self.frame.codebooks.as_ref().map(|codebooks| codebooks.tensor("codebooks"));
+        let tensors = [
             TensorView { name: "graph", dtype: Dtype::U8, shape, bytes: self.rows.data.as_bytes() },
             entries,
             owners,
             self.frame.mean.tensor("mean"),
-        ]
+        ];
+        tensors.into_iter().chain(codebooks).collect()
     }
 
     /// Takes the graph of `rows` rows of `dim` values out of a file. What its rows hold is for
@@ -68,7 +72,11 @@ impl Learned {
         let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;
         let roster = Roster::take(contents, vertices, rows)?;
         let mean = Matrix::take(contents, "mean", 1, dim)?;
-        let frame = Arc::new(Frame { rotation, mean });
+        let codebooks = match parameters.edge_codes {
+            EdgeCodes::Rabitq => None,
+            EdgeCodes::Pq4 => Some(Arc::new(product::take(contents, "codebooks", layout.bits)?)),
+        };
+        let frame = Arc::new(Frame { rotation, mean, codebooks });
         Ok(Self { frame, length, rows: Rows { layout, data }, roster })
     }
 
@@ -77,6 +85,9 @@ impl Learned {
         let vertices = self.rows.len();
         self.roster.check()?;
         self.frame.mean.check_values("mean", control)?;
+        if let Some(codebooks) = &self.frame.codebooks {
+            codebooks.check("codebooks", control)?;
+        }
         let parts = (0..vertices).step_by(PART);
         control.for_each(parts, |first| {
             (first..vertices.min(first + PART)).try_for_each(|vertex| self.check_row(vertex as u32, vertices))

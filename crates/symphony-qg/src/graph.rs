@@ -2,6 +2,7 @@
 
 use counterpoint_core::graph::{Expander, Mark, Visited};
 use counterpoint_core::metric::Metric;
+use counterpoint_core::pq::ProductQuantizer;
 use counterpoint_core::scan::rows_of;
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::Simd;
@@ -18,6 +19,11 @@ pub(crate) struct Query {
     rotated: Vec<f32>,
     scratch: Scratch,
     tables: nibbles::Query,
+    /// Of the codes' sums: what multiplies them, and what is added.
+    alpha: f32,
+    beta: f32,
+    /// Inner products with centroids.
+    products: Vec<f32>,
 }
 
 impl Query {
@@ -27,15 +33,38 @@ impl Query {
         let dim = frame.mean.dim();
         self.rotated.resize(frame.rotation.padded(), 0.0);
         frame.apply(simd, &self.values[..dim], &mut self.scratch, &mut self.rotated);
-        self.tables.refill(&self.rotated);
+        let rotated = std::mem::take(&mut self.rotated);
+        self.refill(simd, frame.codebooks.as_deref(), &rotated);
+        self.rotated = rotated;
+    }
+
+    /// Makes the tables of x'.
+    #[inline(always)]
+    fn refill<S: Simd>(&mut self, simd: S, codebooks: Option<&ProductQuantizer>, rotated: &[f32]) {
+        let Self { tables, products, .. } = self;
+        let Some(codebooks) = codebooks else {
+            tables.refill(rotated);
+            // Σ w·(±1) = 2·agreement − total.
+            (self.alpha, self.beta) = (2.0 * tables.step, -tables.step * tables.total as f32);
+            return;
+        };
+        codebooks.inner_products(simd, rotated, products);
+        self.beta = tables.refill_tables(products);
+        self.alpha = tables.step;
     }
 
     /// Makes a row of the graph the query.
     #[inline(always)]
-    pub(crate) fn recall(&mut self, vector: &[f32], rotated: &[f32]) {
+    pub(crate) fn recall<S: Simd>(
+        &mut self,
+        simd: S,
+        codebooks: Option<&ProductQuantizer>,
+        vector: &[f32],
+        rotated: &[f32],
+    ) {
         self.values.clear();
         self.values.extend_from_slice(vector);
-        self.tables.refill(rotated);
+        self.refill(simd, codebooks, rotated);
     }
 }
 
@@ -77,10 +106,9 @@ impl Expander for Graph<'_> {
     ) -> f32 {
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(from.row));
         let own = self.rows.layout.form.distance(simd, self.metric, &query.values, vector);
-        let step = query.tables.step;
         let terms = Terms {
-            alpha: 2.0 * step,
-            beta: -step * query.tables.total as f32,
+            alpha: query.alpha,
+            beta: query.beta,
             unit: if self.metric == Metric::L2 { 1.0 } else { 0.5 },
             base: own,
             bound,

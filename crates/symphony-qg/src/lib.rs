@@ -27,6 +27,7 @@ mod encode;
 mod file;
 mod graph;
 mod parameters;
+mod product;
 mod rows;
 mod search;
 mod space;
@@ -36,5 +37,5 @@ mod tests;
 mod update;
 mod vector;
 
-pub use parameters::{MOST_DEGREE, Parameters};
+pub use parameters::{EdgeCodes, MOST_DEGREE, Parameters, UnknownEdgeCodes};
 pub use store::{Edges, SymphonyQg, new};

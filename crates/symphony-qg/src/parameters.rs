@@ -5,6 +5,50 @@ use counterpoint_core::simd::nibbles::BLOCK;
 use counterpoint_core::vectors::Keep;
 use serde_json::{Map, Value, json};
 
+/// What the codes of edges are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EdgeCodes {
+    /// The sign of each rotated value: RaBitQ.
+    #[default]
+    Rabitq,
+    /// For every four rotated values the nearest of 16 centroids, learned from edges: as many bytes.
+    Pq4,
+}
+
+impl EdgeCodes {
+    /// `"rabitq"` or `"pq4"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            EdgeCodes::Rabitq => "rabitq",
+            EdgeCodes::Pq4 => "pq4",
+        }
+    }
+}
+
+/// Text that names no kind of codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownEdgeCodes(String);
+
+impl std::fmt::Display for UnknownEdgeCodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "edge_codes: expected \"rabitq\" or \"pq4\", got {:?}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownEdgeCodes {}
+
+impl std::str::FromStr for EdgeCodes {
+    type Err = UnknownEdgeCodes;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEdgeCodes> {
+        match name {
+            "rabitq" => Ok(EdgeCodes::Rabitq),
+            "pq4" => Ok(EdgeCodes::Pq4),
+            _ => Err(UnknownEdgeCodes(name.to_owned())),
+        }
+    }
+}
+
 /// The most neighbours of a vertex.
 pub const MOST_DEGREE: usize = 1024;
 
@@ -17,13 +61,16 @@ pub struct Parameters {
     pub ef_construction: usize,
     /// How vectors are kept in the rows, of which every distance is taken: not [`Keep::None`].
     pub keep: Keep,
+    /// What the codes of edges are.
+    pub edge_codes: EdgeCodes,
     /// Of everything drawn at random.
     pub seed: u64,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { degree: 32, ef_construction: 64, keep: Keep::F32, seed: 0 }
+        let edge_codes = EdgeCodes::default();
+        Self { degree: 32, ef_construction: 64, keep: Keep::F32, edge_codes, seed: 0 }
     }
 }
 
@@ -47,10 +94,13 @@ impl Parameters {
             Ok(Keep::None) | Err(_) => return Err(FormatError::content("keep", "int8, f16 or f32", keep)),
             Ok(keep) => keep,
         };
+        let codes = contents.param_str("edge_codes")?;
+        let unknown = |_| FormatError::content("edge_codes", "rabitq or pq4", codes);
         let parameters = Self {
             keep,
             degree: contents.param_usize("degree")?,
             ef_construction: contents.param_usize("ef_construction")?,
+            edge_codes: codes.parse().map_err(unknown)?,
             seed: contents.param_u64("seed")?,
         };
         if !parameters.are_legal() {
@@ -66,6 +116,7 @@ impl Parameters {
         params.insert("degree".into(), json!(self.degree));
         params.insert("ef_construction".into(), json!(self.ef_construction));
         params.insert("keep".into(), json!(self.keep.name()));
+        params.insert("edge_codes".into(), json!(self.edge_codes.name()));
         params.insert("seed".into(), json!(self.seed));
     }
 }

@@ -11,7 +11,7 @@ use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Matrix, RowSource};
 
 use crate::build::{build, joined};
-use crate::encode::{Sources, encode_row};
+use crate::encode::{Room, Sources, encode_row};
 use crate::graph::{Graph, Query};
 use crate::rows::Rows;
 use crate::space::prepared;
@@ -225,14 +225,14 @@ impl Work for Code<'_> {
     fn run<S: Simd>(self, simd: S) -> Vec<u8> {
         let Self { rows, lists, sources, places } = self;
         let layout = rows.layout;
-        let mut bits = vec![0; counterpoint_core::simd::nibbles::BLOCK * layout.bits / 8];
+        let mut room = Room::new(layout);
         // On a cache line, as rows are.
         let mut coded = counterpoint_core::buffer::Buffer::zeroed(lists.len() * layout.row_bytes());
         let out = coded.as_mut_bytes().chunks_exact_mut(layout.row_bytes());
         for ((&vertex, list), row) in lists.iter().copied().zip(out) {
             row.copy_from_slice(rows.row(vertex));
             let place = |vertex: u32| places.get(&vertex).copied().unwrap_or(0);
-            encode_row(simd, layout, row, vertex, list, sources, place, &mut bits);
+            encode_row(simd, layout, row, vertex, list, sources, place, &mut room);
         }
         coded.as_bytes().to_vec()
     }

@@ -13,7 +13,7 @@ use counterpoint_core::simd::Level;
 use counterpoint_core::synth::{Sample, Shape, sample};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::Rows;
-use counterpoint_symphony_qg::{Parameters, SymphonyQg};
+use counterpoint_symphony_qg::{EdgeCodes, Parameters, SymphonyQg};
 use proptest::prelude::*;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Ip, Metric::Cosine];
@@ -70,12 +70,18 @@ fn with_ef(k: usize, ef: usize) -> SearchOptions<'static> {
 
 #[test]
 fn more_candidates_find_more() {
-    for (metric, dim, degree) in
-        [(Metric::L2, 96, 32), (Metric::Cosine, 70, 32), (Metric::Ip, 48, 32), (Metric::L2, 40, 64)]
-    {
+    use EdgeCodes::{Pq4, Rabitq};
+    for (metric, dim, degree, edge_codes) in [
+        (Metric::L2, 96, 32, Rabitq),
+        (Metric::Cosine, 70, 32, Rabitq),
+        (Metric::Ip, 48, 32, Rabitq),
+        (Metric::L2, 40, 64, Rabitq),
+        (Metric::L2, 96, 32, Pq4),
+        (Metric::Cosine, 70, 32, Pq4),
+    ] {
         let Sample { data, queries, .. } = sample(POWER_LAW, 4000, 100, dim, 7);
         let truth = exact(metric, &data, &queries, dim, 10);
-        let index = fitted(metric, Parameters { degree, ..Parameters::default() }, &data, dim);
+        let index = fitted(metric, Parameters { degree, edge_codes, ..Parameters::default() }, &data, dim);
         let mut before = 0.0;
         for ef in [10, 20, 40, 80, 160, 320] {
             let found = search(&index, &queries, dim, &with_ef(10, ef));
@@ -121,11 +127,21 @@ fn distances_are_exact_but_where_they_are_estimates() {
 
 #[test]
 fn any_dimension_and_number_of_rows() {
-    for metric in METRICS {
+    any_shape(EdgeCodes::Rabitq, &METRICS);
+}
+
+#[test]
+fn any_dimension_and_number_of_rows_by_centroids() {
+    any_shape(EdgeCodes::Pq4, &[Metric::L2, Metric::Ip]);
+}
+
+fn any_shape(edge_codes: EdgeCodes, metrics: &[Metric]) {
+    let parameters = Parameters { edge_codes, ..Parameters::default() };
+    for &metric in metrics {
         for dim in [1, 2, 3, 31, 33, 65, 1100] {
             for n in [1, 2, 31, 33, 90] {
                 let Sample { data, queries, .. } = sample(Shape::Gaussian, n, 5, dim, 9);
-                let index = fitted(metric, Parameters::default(), &data, dim);
+                let index = fitted(metric, parameters, &data, dim);
                 for k in [1, 5, 200] {
                     let found = search(&index, &queries, dim, &SearchOptions::new(k));
                     check_shape(&found, k.min(n));
@@ -145,8 +161,10 @@ fn any_dimension_and_number_of_rows() {
 #[test]
 fn equal_rows_are_all_found() {
     let data = [1.0, -2.0, 0.5].repeat(500);
-    for metric in METRICS {
-        let index = fitted(metric, Parameters::default(), &data, 3);
+    let by_centroids = Parameters { edge_codes: EdgeCodes::Pq4, ..Parameters::default() };
+    let kinds = METRICS.map(|metric| (metric, Parameters::default()));
+    for (metric, parameters) in kinds.into_iter().chain([(Metric::Ip, by_centroids)]) {
+        let index = fitted(metric, parameters, &data, 3);
         check_shape(&search(&index, &[1.0, 0.0, 0.0], 3, &SearchOptions::new(7)), 7);
         check_shape(&search(&index, &[1.0, 0.0, 0.0], 3, &SearchOptions::new(500)), 500);
         assert_eq!(index.stats()["unreachable"], 0);
@@ -389,6 +407,52 @@ fn tampered(
         .expect("written");
     let contents = Contents::from_bytes(&bytes, &control).expect("a sound container");
     SymphonyQg::load(contents, &control).map_err(|error| error.to_string())
+}
+
+#[test]
+fn hostile_codebooks_are_errors() {
+    let Sample { data, .. } = sample(Shape::Gaussian, 300, 0, 20, 1);
+    let parameters = Parameters { edge_codes: EdgeCodes::Pq4, ..Parameters::default() };
+    let (learned, plain) =
+        (fitted(Metric::L2, parameters, &data, 20), fitted(Metric::L2, Parameters::default(), &data, 20));
+    assert!(tampered(&learned, "", |_| {}, &[]).is_ok());
+    for value in [f32::NAN, f32::INFINITY, 1e30] {
+        let change = |bytes: &mut Vec<u8>| bytes[64..68].copy_from_slice(&value.to_le_bytes());
+        assert!(tampered(&learned, "codebooks", change, &[]).is_err(), "{value}");
+    }
+    for (index, codes) in [(&learned, "rabitq"), (&plain, "pq4"), (&plain, "pq8"), (&plain, "")] {
+        assert!(tampered(index, "", |_| {}, &[("edge_codes", codes.into())]).is_err(), "{codes}");
+    }
+}
+
+#[test]
+fn centroids_come_and_go_with_rows() {
+    let Sample { data, queries, .. } = sample(POWER_LAW, 1500, 40, 32, 4);
+    let parameters = Parameters { edge_codes: EdgeCodes::Pq4, ..Parameters::default() };
+    let mut index = counterpoint_symphony_qg::new(Metric::L2, parameters).expect("legal");
+    for (first, last) in [(0, 1), (1, 3), (3, 1000), (1000, 1500)] {
+        index.add(&rows(&data[first * 32..last * 32], 32), None, &Control::default()).expect("added");
+    }
+    index.remove(&[3, 700, 1400]).expect("there");
+    let saved = bytes(&index);
+    for compacted in [false, true] {
+        if compacted {
+            index.compact(&Control::default()).expect("compacted");
+        }
+        index.check(&Control::default()).expect("sound");
+        let live: Vec<i64> = (0..1500).filter(|id| ![3, 700, 1400].contains(id)).collect();
+        let values: Vec<f32> = live.iter().flat_map(|&id| &data[id as usize * 32..][..32]).copied().collect();
+        let truth = exact(Metric::L2, &values, &queries, 32, 10);
+        let share = share(&truth, &search(&index, &queries, 32, &with_ef(10, 60)));
+        assert!(share > 0.95, "{share}");
+    }
+    assert!(bytes(&*loaded(&saved)) == saved);
+    for threads in [1, 3] {
+        let control = Control::new(Level::detect(), Some(threads));
+        let mut again = counterpoint_symphony_qg::new(Metric::L2, parameters).expect("legal");
+        again.fit(&rows(&data, 32), None, &control).expect("sound");
+        assert!(bytes(&again) == bytes(&fitted(Metric::L2, parameters, &data, 32)));
+    }
 }
 
 #[test]

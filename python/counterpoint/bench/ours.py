@@ -109,6 +109,11 @@ def _turboquant(
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
 
 
+def _pq(name: str, reference: str, **settings: Any) -> Spec:
+    adapter = _RERANKED if "keep" in settings else _PLAIN
+    return Spec(name, "PQ", adapter, {"method": "PQ", **settings}, ours=True, reference=reference)
+
+
 def _lorann(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(
         *(name, "LoRANN", f"{__name__}:Lorann", {"method": "LoRANN", **settings}),
@@ -142,6 +147,11 @@ METHODS: tuple[Spec, ...] = (
     _turboquant("turboquant2-fitted", 2, "turbovec2", allocation="fitted"),
     _turboquant("turboquant1-fitted", 1, "faiss-pqfs1", allocation="fitted"),
     _turboquant("turboquant4-f16", 4, "faiss-pqfs-refine", "f16"),
+    _pq("pq-8-bytes", "faiss-pq8", subspaces=8),
+    _pq("pq-16-bytes", "faiss-pq16", subspaces=16),
+    _pq("pq4-8-bytes", "faiss-pq16x4fs", subspaces=16, bits=4),
+    _pq("pq4-16-bytes", "faiss-pq32x4fs", subspaces=32, bits=4),
+    _pq("pq-16-bytes-f16", "faiss-pq16", subspaces=16, keep="f16"),
     _lorann("lorann", "lorann-1x-b4-r64"),
     _lorann("lorann-twice", "lorann-2x-b4-r64", clusters=2),
     _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),
@@ -149,4 +159,5 @@ METHODS: tuple[Spec, ...] = (
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
     _symphony_qg("symphony-qg", "rabitqlib-qg32"),
     _symphony_qg("symphony-qg-64", "rabitqlib-qg64", degree=64),
+    _symphony_qg("symphony-qg-pq4", "rabitqlib-qg32", edge_codes="pq4"),
 )

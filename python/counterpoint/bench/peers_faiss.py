@@ -106,6 +106,11 @@ PEERS: tuple[Spec, ...] = (
     # Two bits a dimension either way: 8 bits for 4 dimensions, 4 bits for 2. np: no polysemous
     # training, which only its own Hamming filter uses.
     _spec("pq", "PQ", "PQ{quarter}np"),
+    # 8 and 16 bytes a vector, whatever its dimension.
+    _spec("pq8", "PQ", "PQ8np"),
+    _spec("pq16", "PQ", "PQ16np"),
+    _spec("pq16x4fs", "PQfs", "PQ16x4fs"),
+    _spec("pq32x4fs", "PQfs", "PQ32x4fs"),
     _spec("pqfs", "PQfs", "PQ{half}x4fs"),
     # One and four bits a dimension: 4 bits for 4 dimensions, 4 bits for each.
     _spec("pqfs1", "PQfs", "PQ{quarter}x4fs"),

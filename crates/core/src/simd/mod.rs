@@ -13,6 +13,7 @@
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
 //! | [`rows`] | a row's 8- or 4-bit codes × both planes of a query | bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
+//! | [`lookups`] | entries of tables of 256 or 16 by codes, row group, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
 //! | [`planes`] | a row's bit planes, or the levels of its codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
@@ -32,6 +33,7 @@ pub mod hadamard;
 pub mod halves;
 pub mod int8;
 mod level;
+pub mod lookups;
 pub mod nibbles;
 pub mod planes;
 mod prefetch;
@@ -224,6 +226,20 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         tile: &fastscan::Tile,
         terms: &fastscan::QueryTerms,
         values: &mut [[f32; GROUP]; TILE],
+    ) -> [u64; TILE];
+
+    /// Rows of a group of codes that may be as near as its limit to each query of `tile`: bit r of entry i is clear only if
+    /// V of row r is above `limits[i]`; see [`lookups`]. `terms` are added, one for each row, where there are any. A NaN
+    /// survives.
+    ///
+    /// # Panics
+    /// If rows and queries differ in their number of codes.
+    fn lookup_survivors(
+        self,
+        group: &[u8],
+        terms: Option<&[f32; GROUP]>,
+        tile: &lookups::Tile,
+        limits: &[f32; TILE],
     ) -> [u64; TILE];
 
     /// Rows of `block` whose estimate is below `terms.bound`: bit r is set iff `values[r] < bound`, where `values[r]` =
@@ -512,6 +528,35 @@ macro_rules! token {
                         4 => fastscan::$module::survivors::<4>(view, rows, terms, values),
                         5 => fastscan::$module::survivors::<5>(view, rows, terms, values),
                         _ => fastscan::$module::survivors::<6>(view, rows, terms, values),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn lookup_survivors(
+                self,
+                group: &[u8],
+                terms: Option<&[f32; GROUP]>,
+                tile: &lookups::Tile,
+                limits: &[f32; TILE],
+            ) -> [u64; TILE] {
+                let view = lookups::View::checked(group, terms, tile, limits);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match (tile.bits(), tile.queries()) {
+                        (int8::Bits::Eight, 1) => lookups::$module::survivors::<8, 1>(view),
+                        (int8::Bits::Eight, 2) => lookups::$module::survivors::<8, 2>(view),
+                        (int8::Bits::Eight, 3) => lookups::$module::survivors::<8, 3>(view),
+                        (int8::Bits::Eight, 4) => lookups::$module::survivors::<8, 4>(view),
+                        (int8::Bits::Eight, 5) => lookups::$module::survivors::<8, 5>(view),
+                        (int8::Bits::Eight, _) => lookups::$module::survivors::<8, 6>(view),
+                        (int8::Bits::Four, 1) => lookups::$module::survivors::<4, 1>(view),
+                        (int8::Bits::Four, 2) => lookups::$module::survivors::<4, 2>(view),
+                        (int8::Bits::Four, 3) => lookups::$module::survivors::<4, 3>(view),
+                        (int8::Bits::Four, 4) => lookups::$module::survivors::<4, 4>(view),
+                        (int8::Bits::Four, 5) => lookups::$module::survivors::<4, 5>(view),
+                        (int8::Bits::Four, _) => lookups::$module::survivors::<4, 6>(view),
                     }
                 }
             }

@@ -2,6 +2,8 @@
 //! "Cache locality is not enough", VLDB 2015), fused with an estimate and a bound: how the neighbours of a vertex are
 //! scored. And the bits of such rows: the signs of what leads from one vector to another.
 //!
+//! Four bits may as well number one of 16 centroids: then a query has any 16 values for them ([`Query::refill_tables`]).
+//!
 //! **Sum.** A row has S bits, a query an integer weight w for each. The *agreement* is A = Σ |wₛ| over the bits that are
 //! set where wₛ > 0 and clear where wₛ < 0; then Σ wₛ·(±1) = 2A − Σ|wₛ|.
 //!
@@ -82,7 +84,7 @@ pub fn read_row(block: &[u8], r: usize, bits: &mut [u8]) {
     }
 }
 
-/// A query's tables: its values v ≈ `step` · w.
+/// A query's tables: its values v ≈ `step` · w, or for every four bits 16 values ≈ `step` · w and a constant.
 ///
 /// Plain arithmetic in a fixed order: the same tables on every level.
 #[derive(Clone, Debug, Default)]
@@ -133,10 +135,55 @@ impl Query {
         self.total = total;
     }
 
+    /// Makes the tables of `values`, finite, 16 for every four bits: their sum for a row is near `step` · A and what is
+    /// returned, A being the sum that the kernel finds. `total` is 0.
+    ///
+    /// # Panics
+    /// If there are no whole [`STEP`]s of bits, or more than a vector may have values.
+    #[inline(always)]
+    pub fn refill_tables(&mut self, values: &[f32]) -> f32 {
+        let bits = values.len() / 4;
+        assert!(values.len().is_multiple_of(4 * STEP) && bits <= crate::vectors::MAX_DIM);
+        let tables = || values.as_chunks::<16>().0.iter();
+        let mut widest = 0.0_f32;
+        for table in tables() {
+            let (least, most) = range(table);
+            widest = widest.max(most - least);
+        }
+        let step = widest / MOST as f32;
+        let (step, inverse) = if step < 1e-30 { (0.0, 0.0) } else { (step, 1.0 / step) };
+        self.tables.resize(values.len());
+        (self.lines, self.step, self.total) = (bits / LINE_BITS, step, 0);
+        let mut rest = 0.0;
+        for (values, table) in tables().zip(self.tables.as_mut_bytes().as_chunks_mut::<16>().0) {
+            let (least, _) = range(values);
+            rest += least;
+            for (entry, value) in table.iter_mut().zip(values) {
+                *entry = ((value - least) * inverse).round_ties_even().min(MOST as f32) as u8;
+            }
+        }
+        rest
+    }
+
     /// Bits of the rows that the query can be compared with.
     pub fn bits(&self) -> usize {
         self.lines * LINE_BITS
     }
+}
+
+/// The least and the largest of 16 values.
+#[inline(always)]
+fn range(values: &[f32; 16]) -> (f32, f32) {
+    let (mut least, mut most) = (*values, *values);
+    let mut half = 8;
+    while half > 0 {
+        for i in 0..half {
+            least[i] = least[i].min(least[i + half]);
+            most[i] = most[i].max(most[i + half]);
+        }
+        half /= 2;
+    }
+    (least[0], most[0])
 }
 
 /// Whether bit `bit` of each index is set, as a mask.

@@ -57,6 +57,46 @@ proptest! {
     }
 }
 
+/// A query of 16 values for every four bits.
+struct Looked<'a>(&'a [u8], &'a [f32]);
+
+impl Work for Looked<'_> {
+    type Output = ([f32; BLOCK], f32, f32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Self::Output {
+        let mut query = Query::default();
+        let rest = query.refill_tables(self.1);
+        let rows = &[RowTerms::new(1.0, 0.0); BLOCK];
+        let terms = Terms { alpha: query.step, beta: rest, unit: 1.0, base: 0.0, bound: f32::INFINITY };
+        let mut values = [0.0; BLOCK];
+        simd.nibbles_below(self.0, rows, &query, terms, &mut values);
+        (values, query.step, rest)
+    }
+}
+
+proptest! {
+    #[test]
+    fn sums_are_those_of_any_tables(values in prop::collection::vec(-3.0_f32..9.0, 256), rows in prop::collection::vec(any::<u8>(), 256)) {
+        let mut block = vec![0; block_bytes(64)];
+        write_block(&mut block, &rows);
+        for level in Level::available() {
+            let (found, step, _) = simd::run(level, Looked(&block, &values));
+            for (row, found) in rows.chunks(8).zip(found) {
+                let entry = |m: usize| values[16 * m + usize::from(row[m / 2] >> (m % 2 * 4) & 15)];
+                let exact: f32 = (0..16).map(entry).sum();
+                prop_assert!((found - exact).abs() <= 16.0 * 0.51 * step, "{found}, not {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_values_need_no_tables() {
+    let (values, step, rest) = simd::run(Level::detect(), Looked(&[0x5a; 128], &[2.5; 128]));
+    assert_eq!((values, step, rest), ([20.0; BLOCK], 0.0, 20.0));
+}
+
 #[test]
 fn odd_queries_have_tables() {
     let mut query = Query::default();
