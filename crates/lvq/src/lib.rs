@@ -26,7 +26,9 @@
 #![forbid(unsafe_code)]
 
 pub mod encode;
+pub mod levels;
 pub mod scan;
 mod store;
 
+pub use levels::{Levels, UnsupportedLevels};
 pub use store::{Codes, Lvq, new};

@@ -190,6 +190,7 @@ impl Codes {
             scale: group.scale[r],
             bias: group.bias[r],
             square: group.square.get(r).copied().unwrap_or(0.0),
+            full_square: 0.0,
             radius: group.radius,
         }
     }
@@ -259,7 +260,8 @@ impl Store for Codes {
             for (value, mean) in values.iter_mut().zip(mean) {
                 *value -= mean;
             }
-            let constants = run(level, Encode { centred: values, bits, codes, row })?;
+            let constants =
+                run(level, Encode { centred: values, levels: bits.into(), codes, residual: &mut [], row })?;
             group.write(bits, r, codes, constants);
             Ok(())
         })?;
@@ -278,7 +280,11 @@ impl Store for Codes {
         let constants = self.constants(last);
         self.write(row, &codes, constants);
         codes.fill(0);
-        self.write(last, &codes, Constants { scale: f16::ZERO, bias: f16::ZERO, square: 0.0, radius: 0.0 });
+        self.write(
+            last,
+            &codes,
+            Constants { scale: f16::ZERO, bias: f16::ZERO, square: 0.0, full_square: 0.0, radius: 0.0 },
+        );
         self.resize(last);
         self.kept.swap_remove(row);
     }
