@@ -10,6 +10,8 @@ mod bytes;
 mod fastscan;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/lines.rs"]
+mod lines;
 #[path = "kernels/nibbles.rs"]
 mod nibbles;
 #[path = "kernels/planes.rs"]
@@ -467,6 +469,8 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("codes in lines", lines::every_length),
+            ("extremes in lines", lines::extremes),
             ("nibble sums", nibbles::sums),
             ("nibbles full", nibbles::extremes),
             ("nibbles NaN", nibbles::unordered),

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod encode;
+pub mod graph;
 pub mod levels;
 pub mod scan;
 mod store;

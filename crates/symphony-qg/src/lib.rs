@@ -29,7 +29,6 @@ mod graph;
 mod parameters;
 mod rows;
 mod search;
-mod space;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -19,8 +19,8 @@ use crate::encode::Frame;
 use crate::graph::Graph;
 use crate::parameters::Parameters;
 use crate::rows::Rows;
-use crate::space::{prepared, space_dim};
 use crate::update::Fresh;
+use counterpoint_core::graph::space::{prepared, space_dim};
 
 /// A SymphonyQG index.
 pub type SymphonyQg = Table<Edges>;
@@ -45,7 +45,7 @@ pub struct Edges {
 #[derive(Clone)]
 pub(crate) struct Learned {
     pub(crate) frame: Arc<Frame>,
-    /// M² (see [`crate::space`]).
+    /// M² (see [`counterpoint_core::graph::space`]).
     pub(crate) length: f64,
     pub(crate) rows: Rows,
     pub(crate) roster: Roster,

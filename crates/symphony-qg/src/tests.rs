@@ -13,7 +13,7 @@ use crate::build::with_vectors;
 use crate::encode::{Frame, Sources, encode};
 use crate::graph::{Graph, Query};
 use crate::rows::Layout;
-use crate::space::prepared;
+use counterpoint_core::graph::space::prepared;
 
 /// Expands vertex 0 for a query in the graph's space.
 struct Expand<'a>(&'a Graph<'a>, &'a Frame, &'a [f32]);
@@ -100,7 +100,7 @@ fn estimates_have_no_bias_and_errors_fall_as_the_root_of_the_dimension() {
                 means.iter().map(|other| (other - mean).powi(2)).sum::<f64>().sqrt() / means.len() as f64;
             assert!(mean.abs() < 4.0 * spread, "{metric:?} {dim}: {mean} ± {spread}");
             assert!(spread < 0.1 * deviation, "{metric:?} {dim}: {spread} beside {deviation}");
-            let bits = crate::space::space_dim(metric, dim).next_multiple_of(32);
+            let bits = counterpoint_core::graph::space::space_dim(metric, dim).next_multiple_of(32);
             let constant = deviation * (bits as f64).sqrt();
             // √(π/2 − 1) = 0.755, and the query's own rounding.
             assert!((0.70..0.82).contains(&constant), "{metric:?} {dim}: {constant}");

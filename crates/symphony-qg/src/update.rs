@@ -14,8 +14,8 @@ use crate::build::{build, joined};
 use crate::encode::{Sources, encode_row};
 use crate::graph::{Graph, Query};
 use crate::rows::Rows;
-use crate::space::prepared;
 use crate::store::{Edges, Learned};
+use counterpoint_core::graph::space::prepared;
 
 /// Rows of one item of parallel work.
 const PART: usize = 64;
