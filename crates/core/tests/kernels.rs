@@ -14,6 +14,8 @@ mod fastscan;
 mod halves;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/lines.rs"]
+mod lines;
 #[path = "kernels/lookups.rs"]
 mod lookups;
 #[path = "kernels/nibbles.rs"]
@@ -474,6 +476,8 @@ fn main() -> ExitCode {
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("codes in lines", lines::every_length),
+            ("extremes in lines", lines::extremes),
             ("half rows", halves::rows),
             ("half values", halves::values),
             ("lookup sums", lookups::sums),

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod encode;
+pub mod graph;
 mod groups;
 pub mod levels;
 mod residual;

@@ -18,7 +18,7 @@
 //! ‖q − u‖² is known exactly when u is expanded, and one table of ⟨s, q'⟩ serves all vertices.
 //!
 //! **Metrics.** Unit vectors are 1 − cos = ½‖q − v‖² far apart: half of offset and scale are added to 1 − ⟨q, u⟩. Under ip
-//! rows get one more value, so that all of them are of equal length M (see [`crate::space`]), and queries a zero; then
+//! rows get one more value, so that all of them are of equal length M (see [`counterpoint_core::graph::space`]), and queries a zero; then
 //! −⟨q, v⟩ is −⟨q, u⟩ and half of the same terms. A row that came later and is longer than M keeps a zero; what is then
 //! missing, ½(‖u‖² − ‖v‖²), is in the offset.
 
@@ -34,7 +34,7 @@ use counterpoint_core::vectors::Matrix;
 
 use crate::product::{self, Parts};
 use crate::rows::{Layout, Rows};
-use crate::space::square;
+use counterpoint_core::graph::space::square;
 
 /// Rows of one item of parallel work.
 const PART: usize = 256;

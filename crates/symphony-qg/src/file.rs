@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::graph::Roster;
+use counterpoint_core::graph::space::space_dim;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::threads::Control;
@@ -21,7 +22,6 @@ use crate::encode::Frame;
 use crate::parameters::{EdgeCodes, Parameters};
 use crate::product;
 use crate::rows::{Layout, Rows};
-use crate::space::space_dim;
 use crate::store::Learned;
 use crate::vector::{Form, MOST};
 

@@ -30,7 +30,6 @@ mod parameters;
 mod product;
 mod rows;
 mod search;
-mod space;
 mod store;
 #[cfg(test)]
 mod tests;

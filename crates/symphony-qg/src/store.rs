@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
+use counterpoint_core::graph::space::prepared;
 use counterpoint_core::graph::{MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
@@ -19,7 +20,6 @@ use crate::encode::Frame;
 use crate::graph::Graph;
 use crate::parameters::Parameters;
 use crate::rows::Rows;
-use crate::space::prepared;
 use crate::update::Fresh;
 
 /// A SymphonyQG index.
@@ -45,7 +45,7 @@ pub struct Edges {
 #[derive(Clone)]
 pub(crate) struct Learned {
     pub(crate) frame: Arc<Frame>,
-    /// M² (see [`crate::space`]).
+    /// M² (see [`counterpoint_core::graph::space`]).
     pub(crate) length: f64,
     pub(crate) rows: Rows,
     pub(crate) roster: Roster,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterpoint_core::graph::space::prepared;
 use counterpoint_core::graph::{Expander, Visited};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
@@ -17,7 +18,6 @@ use crate::graph::{Graph, Query};
 use crate::parameters::EdgeCodes;
 use crate::product::learn;
 use crate::rows::Layout;
-use crate::space::prepared;
 use crate::vector::Form;
 
 /// Expands vertex 0 for a query in the graph's space.
@@ -113,7 +113,7 @@ fn estimates_have_no_bias_and_errors_fall_as_the_root_of_the_dimension() {
                 means.iter().map(|other| (other - mean).powi(2)).sum::<f64>().sqrt() / means.len() as f64;
             assert!(mean.abs() < 4.0 * spread, "{metric:?} {dim}: {mean} ± {spread}");
             assert!(spread < 0.1 * deviation, "{metric:?} {dim}: {spread} beside {deviation}");
-            let bits = crate::space::space_dim(metric, dim).next_multiple_of(32);
+            let bits = counterpoint_core::graph::space::space_dim(metric, dim).next_multiple_of(32);
             let constant = deviation * (bits as f64).sqrt();
             // √(π/2 − 1) = 0.755, and the query's own rounding.
             assert!((0.70..0.82).contains(&constant), "{metric:?} {dim}: {constant}");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use counterpoint_core::graph::change::{Chained, Changing, FEW, Finding, bridged, edges_of_new, linked};
+use counterpoint_core::graph::space::prepared;
 use counterpoint_core::graph::{MAX_VERTICES, Roster, Wear};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::{Simd, Work, run};
@@ -14,7 +15,6 @@ use crate::build::{build, joined};
 use crate::encode::{Room, Sources, encode_row};
 use crate::graph::{Graph, Query};
 use crate::rows::Rows;
-use crate::space::prepared;
 use crate::store::{Edges, Learned};
 
 /// Rows of one item of parallel work.

@@ -21,6 +21,7 @@ mod prune;
 mod reverse;
 pub mod roster;
 pub mod seek;
+pub mod space;
 #[cfg(test)]
 mod tests;
 mod visited;

@@ -15,6 +15,7 @@
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`lookups`] | entries of tables of 256 or 16 by codes, row group, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
+//! | [`lines`] | rows of 8- and 4-bit codes × signed 8-bit query, a few from anywhere | bit-exact |
 //! | [`planes`] | a row's bit planes, or the levels of its codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
 //! | [`product`] | products of a matrix: vectors × 64 outputs | bit-exact |
@@ -33,6 +34,7 @@ pub mod hadamard;
 pub mod halves;
 pub mod int8;
 mod level;
+pub mod lines;
 pub mod lookups;
 pub mod nibbles;
 pub mod planes;
@@ -202,6 +204,12 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         quarter: usize,
         planes: &int8::Planes,
     ) -> [[i32; int8::QUARTER]; 2];
+
+    /// Writes the exact integer sums of code × query to `sums`, for both planes of the query and each of the rows `ids`.
+    ///
+    /// # Panics
+    /// If there is no such row, codes and query differ in dimension, or there is not one sum for each row.
+    fn lines_dots(self, rows: lines::Rows<'_>, ids: &[u32], query: &lines::Query, sums: &mut [[i32; 2]]);
 
     /// Exact integer sums of code × plane, for both planes of a query and one row of codes of `bits` bits.
     ///
@@ -489,6 +497,19 @@ macro_rules! token {
                     match group.bits() {
                         int8::Bits::Eight => int8::$module::dots::<8>(view),
                         int8::Bits::Four => int8::$module::dots::<4>(view),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn lines_dots(self, rows: lines::Rows<'_>, ids: &[u32], query: &lines::Query, sums: &mut [[i32; 2]]) {
+                let view = lines::View::checked(rows, ids, query, sums.len());
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match rows.bits() {
+                        int8::Bits::Eight => lines::$module::dots::<8>(view, sums),
+                        int8::Bits::Four => lines::$module::dots::<4>(view, sums),
                     }
                 }
             }

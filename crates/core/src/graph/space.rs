@@ -5,25 +5,28 @@
 //! Euclidean transformation for inner-product spaces", RecSys 2014), and a query q gets a zero: all rows are then of
 //! length M, inner products with queries are what they were, and ‖q − x‖² = ‖q‖² + M² − 2⟨q, x⟩ orders rows as ip does.
 
-use counterpoint_core::intake::fill;
-use counterpoint_core::metric::Metric;
-use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+use crate::intake::fill;
+use crate::metric::Metric;
+use crate::threads::Control;
+use crate::vectors::{InputError, Keep, Kept, Matrix, RowSource};
 use half::f16;
 
 /// Values of a row in the graph's space.
-pub(crate) fn space_dim(metric: Metric, dim: usize) -> usize {
+pub fn space_dim(metric: Metric, dim: usize) -> usize {
     dim + usize::from(metric == Metric::Ip)
 }
 
 /// ‖v‖², in f64 where no square of a legal value is lost.
-pub(crate) fn square(vector: &[f32]) -> f64 {
+pub fn square(vector: &[f32]) -> f64 {
     vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }
 
 /// Reads, checks and prepares rows that are to be kept so, and brings them into the graph's space; gives M² as well.
 /// `length` is an M² that is settled.
-pub(crate) fn prepared(
+///
+/// # Errors
+/// [`InputError`] of the first offending row.
+pub fn prepared(
     rows: &dyn RowSource,
     metric: Metric,
     keep: Keep,
