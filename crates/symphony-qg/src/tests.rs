@@ -132,7 +132,8 @@ fn estimates_by_centroids_have_no_bias_either() {
         // direction.
         let most = if metric == Metric::Ip { 0.4 } else { 0.15 };
         assert!(mean.abs() < most * deviation, "{metric:?} {dim}: {mean} beside {deviation}");
-        let constant = deviation * (crate::space::space_dim(metric, dim).next_multiple_of(32) as f64).sqrt();
+        let constant = deviation
+            * (counterpoint_core::graph::space::space_dim(metric, dim).next_multiple_of(32) as f64).sqrt();
         assert!((0.6..0.85).contains(&constant), "{metric:?} {dim}: {constant}");
     }
 }
