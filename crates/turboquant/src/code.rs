@@ -250,7 +250,8 @@ mod tests {
         // Also values that are midway between entries, and quads that end amid a block.
         for (count, seed) in [(8, 1), (32, 2), (40, 3), (96, 4), (1_000, 5)] {
             let (mut values, _) = coded(count, seed);
-            for (value, step) in values.iter_mut().zip([0.0_f32, 22.5, 46.5, -76.5, 31.5, 79.5]).step_by(3) {
+            let midway = [0.0_f32, 22.5, 46.5, -76.5, 31.5, 79.5].into_iter().cycle();
+            for (value, step) in values.iter_mut().zip(midway).step_by(5) {
                 *value = step * QUAD_UNIT;
             }
             let mut codes = vec![0; values.len()];
