@@ -91,8 +91,8 @@ impl<T: Ranked> TopK<T> {
     pub fn push(&mut self, hit: T) {
         if self.heap.len() < self.k {
             self.heap.push(hit);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && hit < *worst
+        } else if self.heap.peek().is_some_and(|worst| hit < *worst)
+            && let Some(mut worst) = self.heap.peek_mut()
         {
             *worst = hit;
         }
