@@ -229,10 +229,19 @@ def test_zero_vectors(method: str) -> None:
         METHODS[method](metric).fit(rows).search(rows[3])
 
 
-@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16", "LoRANN-8-f16", "TurboQuant-1-f16"])
+@pytest.mark.parametrize("method", ["LVQ-4-f16", "LoRANN-8-f16", "TurboQuant-1-f16"])
 def test_values_beyond_f16(method: str) -> None:
     with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 0"):
         METHODS[method]("ip").fit(normal(3, DIM) * 1e6)
+
+
+@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4x8"])
+def test_values_far_beyond_those_fitted(method: str) -> None:
+    index = METHODS[method]("l2").fit(normal(30, DIM))
+    before = index.to_bytes()
+    with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 1"):
+        index.add(np.stack([normal(1, DIM)[0], normal(1, DIM)[0] * 1e6]))
+    assert index.to_bytes() == before
 
 
 def test_fit_needs_a_dimension() -> None:

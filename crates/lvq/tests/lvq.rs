@@ -293,7 +293,7 @@ fn kept_vectors_give_exact_distances_beside_a_residual() {
             let pairs = found.ids.chunks(10).zip(truth.ids.chunks(10));
             let hits: usize =
                 pairs.map(|(found, truth)| found.iter().filter(|id| truth.contains(id)).count()).sum();
-            assert!(hits >= 497, "{metric:?} {levels:?}: {hits} of 500");
+            assert!(hits >= 495, "{metric:?} {levels:?}: {hits} of 500");
             // None exact: those of the residual, the default number of them.
             let codes = fitted(metric, levels, Keep::None, &sample.data, dim);
             let found = index.search(&queries, &options(10, Some(0)), &control).expect("found");
