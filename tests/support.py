@@ -32,6 +32,9 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "LVQ-4x8": lambda metric: cp.LVQ(metric, primary=4, residual=8),
+    "LVQ-4x4-f16": lambda metric: cp.LVQ(metric, primary=4, residual=4, keep="f16"),
+    "LVQ-8x8": lambda metric: cp.LVQ(metric, primary=8, residual=8),
     "LVQ-4-int8": lambda metric: cp.LVQ(metric, primary=4, keep="int8"),
     "LoRANN-4-f32": lambda metric: cp.LoRANN(metric),
     "LoRANN-8-f16": lambda metric: cp.LoRANN(
@@ -53,7 +56,8 @@ def all_knobs(method: str, n: int) -> dict[str, Any]:
     if method.startswith("SymphonyQG"):
         return {"ef": n}
     probes = {"n_probe": n} if method.startswith("LoRANN") else {}
-    return probes | ({"rerank": n} if "-f" in method or "-int8" in method else {})
+    rescored = "-f" in method or "-int8" in method or (method.startswith("LVQ") and "x" in method)
+    return probes | ({"rerank": n} if rescored else {})
 
 
 # The processor's flags that each SIMD level needs.

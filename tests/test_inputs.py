@@ -327,6 +327,15 @@ CONSTRUCTORS: list[tuple[Callable[..., object], dict[str, Any], type[Exception],
     (cp.Flat, {"metric": "l2", "keep": "f16"}, TypeError, "keep"),
     (cp.LVQ, {"metric": "l2", "primary": 5}, ValueError, "primary: expected 4 or 8, got 5"),
     (cp.LVQ, {"metric": "l2", "primary": 8.0}, TypeError, "primary: expected an int, got float"),
+    (cp.LVQ, {"metric": "l2", "residual": 2}, ValueError, "residual: expected 0, 4 or 8, got 2"),
+    (cp.LVQ, {"metric": "l2", "residual": "8"}, TypeError, "residual: expected an int, got str"),
+    (
+        cp.LVQ,
+        {"metric": "l2", "residual": 4},
+        ValueError,
+        "primary and residual: expected 4 and 0, 8 and 0, 4 and 4, 4 and 8, or 8 and 8 bits, "
+        "got 8 and 4",
+    ),
     (
         cp.LVQ,
         {"metric": "l2", "keep": "f64"},
@@ -391,10 +400,12 @@ def test_wrong_constructors(
 def test_every_constructor_argument_changes_the_index() -> None:
     rows = normal(66, 9)
     makes: list[cp.Index] = [cp.Flat(metric) for metric in ("l2", "ip", "cosine")]
-    for metric, primary, keep in itertools.product(
-        ("l2", "ip", "cosine"), (4, 8), ("none", "int8", "f16", "f32")
+    for metric, levels, keep in itertools.product(
+        ("l2", "ip", "cosine"),
+        ((4, 0), (8, 0), (4, 4), (4, 8), (8, 8)),
+        ("none", "int8", "f16", "f32"),
     ):
-        makes.append(cp.LVQ(metric, primary, keep))  # type: ignore[arg-type]
+        makes.append(cp.LVQ(metric, *levels, keep))  # type: ignore[arg-type]
     for metric, bits, allocation, center, keep, seed in itertools.product(
         ("l2", "ip", "cosine"),
         (1, 2, 3, 4),

@@ -19,7 +19,7 @@ from counterpoint import readers
 # Each method's class and the options of `build` that are its constructor's.
 METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "flat": (cp.Flat, ()),
-    "lvq": (cp.LVQ, ("primary", "keep")),
+    "lvq": (cp.LVQ, ("primary", "residual", "keep")),
     "lorann": (
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
@@ -55,6 +55,9 @@ def build(
         str | None, typer.Option(help="l2, ip or cosine; as the file says if not given.")
     ] = None,
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
+    residual: Annotated[
+        int | None, typer.Option(help="lvq: bits of a value's residual, 0, 4 or 8.")
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +104,7 @@ def build(
         make, names = METHODS[method]
         given = {
             "primary": primary,
+            "residual": residual,
             "keep": keep,
             "bits": bits,
             "allocation": allocation,

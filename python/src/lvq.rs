@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::vectors::Keep;
+use counterpoint_lvq::Levels;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::files;
+use crate::enter::{Call, enter};
+use crate::files::{self, Loaded};
 use crate::index::Index;
 use crate::made::Made;
 use crate::scalars::{self, Given};
@@ -15,7 +18,8 @@ use crate::search::Steering;
 
 /// Locally-adaptive vector quantisation: each vector in 4 or 8 bits per dimension, scanned by integer kernels.
 ///
-/// Around the mean of the data, each vector is rounded to a grid between its own least and largest value.
+/// Around the mean of the data, each vector is rounded to a grid between its own least and largest value. A residual
+/// code may follow, of what the first one leaves: candidates of the first are scored again by both.
 /// Codes are the same on every processor and for any number of threads.
 ///
 /// Parameters
@@ -23,7 +27,9 @@ use crate::search::Steering;
 /// metric : {"l2", "ip", "cosine"}
 ///     What a distance is; see `Index`.
 /// primary : {4, 8}, default 8
-///     Bits per dimension.
+///     Bits per dimension of the codes that are scanned.
+/// residual : {0, 4, 8}, default 0
+///     Bits per dimension of the residual codes, 0 for none: with primary=4 any, with primary=8 0 or 8.
 /// keep : {"none", "int8", "f16", "f32"}, default "none"
 ///     Whether the vectors themselves are kept, and how precisely. If they are, the best candidates of a search
 ///     are scored again on them, distances are then exact (for the vectors as kept), and `reconstruct`
@@ -31,6 +37,9 @@ use crate::search::Steering;
 ///
 /// Notes
 /// -----
+/// The mean stays that of the first `fit`; `compact` encodes around the mean of the vectors there are, if it has moved
+/// and they are kept as "f16" or "f32".
+///
 /// The method is that of C. Aguerrebere, I. Bhati, M. Hildebrand, M. Tepper, T. Willke: "Similarity search in
 /// the blink of an eye with compressed indices", PVLDB 16 (11), 2023, definitions 1 and 2.
 ///
@@ -47,17 +56,24 @@ pub(crate) struct Lvq;
 #[pymethods]
 impl Lvq {
     #[new]
-    #[pyo3(signature = (metric, primary=Given(None), keep=Given(None)), text_signature = "(metric, primary=8, keep=\"none\")")]
+    #[pyo3(
+        signature = (metric, primary=Given(None), residual=Given(None), keep=Given(None)),
+        text_signature = "(metric, primary=8, residual=0, keep=\"none\")"
+    )]
     fn new(
         metric: &Bound<'_, PyAny>,
         primary: Given<'_>,
+        residual: Given<'_>,
         keep: Given<'_>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let metric = scalars::named("metric", metric)?;
-        let bits = primary.0.map_or(Ok(Bits::Eight), |primary| scalars::code_bits("primary", &primary))?;
+        let primary = primary.0.map_or(Ok(Bits::Eight), |primary| scalars::code_bits("primary", &primary))?;
+        let residual = residual.0.map_or(Ok(0), |residual| scalars::optional_bits("residual", &residual))?;
+        let levels = Levels::new(primary.width(), residual);
+        let levels = levels.map_err(|error| PyValueError::new_err(error.to_string()))?;
         let keep = keep.0.map_or(Ok(Keep::None), |keep| scalars::named("keep", &keep))?;
-        let made = Made::Lvq { primary: bits.width(), keep };
-        let index = Index::new(Box::new(counterpoint_lvq::new(metric, bits, keep)), made, None);
+        let made = Made::Lvq { levels, keep };
+        let index = Index::new(Box::new(counterpoint_lvq::new(metric, levels, keep)), made, None);
         Ok(PyClassInitializer::from(index).add_subclass(Self))
     }
 
@@ -68,18 +84,19 @@ impl Lvq {
     /// Q, k, filter, threads, recall
     ///     As for `Index.search`.
     /// rerank : int, optional
-    ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default a
-    ///     few more than k where vectors are kept, else none.
+    ///     How many candidates are scored again by the best there is: exactly on the kept vectors, or, where none are
+    ///     kept, by both codes. At least k are, 0 is for none. By default a few more than k. (Where there are both, the
+    ///     residual codes choose the candidates for the vectors.)
     ///
     /// Returns
     /// -------
     /// Result
-    ///     As for `Index.search`. Distances are estimates, or exact where re-ranked.
+    ///     As for `Index.search`. Distances are estimates, or exact where scored on kept vectors.
     ///
     /// Raises
     /// ------
     /// ValueError, TypeError
-    ///     As for `Index.search`; also rerank > 0 where no vectors are kept.
+    ///     As for `Index.search`; also rerank > 0 where there are neither kept vectors nor residual codes.
     #[pyo3(
         signature = (Q, k=Given(None), *, filter=None, threads=None, recall=None, rerank=None),
         text_signature = "($self, Q, k=10, *, filter=None, threads=None, recall=None, rerank=None)"
@@ -97,10 +114,45 @@ impl Lvq {
         slf.as_super().get().find(slf.py(), Q, &k, steering)
     }
 
-    /// Bits per dimension: 4 or 8.
+    /// The same index without its residual codes.
+    ///
+    /// To the byte what an index made without them would be, if not tuned. Of a mapped file (`load` with mmap=True,
+    /// verify=False) the residual codes are never read; else the other codes are copied.
+    ///
+    /// Returns
+    /// -------
+    /// LVQ
+    ///     Another index; a copy if this one has no residual codes.
+    ///
+    /// Examples
+    /// --------
+    /// >>> import counterpoint as cp
+    /// >>> index = cp.LVQ("l2", primary=4, residual=8).fit([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+    /// >>> index.without_residual()
+    /// <LVQ("l2", primary=4, keep="none"): 3 vectors of dimension 2>
+    fn without_residual<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.as_super().get();
+        let (levels, keep) = constructed(slf);
+        let (index, map) = enter(slf.py(), &Call::watched(1)?, None, |call| {
+            this.shared.read(call, |state| {
+                let index = state.index();
+                (index.without_residual().unwrap_or_else(|| index.boxed_clone()), state.map.clone())
+            })
+        })?;
+        let made = Made::Lvq { levels: levels.without_residual(), keep };
+        Index::wrap(slf.py(), Loaded { index, made, map })
+    }
+
+    /// Bits per dimension of the codes that are scanned: 4 or 8.
     #[getter]
     fn primary(slf: &Bound<'_, Self>) -> usize {
-        constructed(slf).0
+        constructed(slf).0.primary().width()
+    }
+
+    /// Bits per dimension of the residual codes: 4 or 8, or 0 for none.
+    #[getter]
+    fn residual(slf: &Bound<'_, Self>) -> usize {
+        constructed(slf).0.residual().map_or(0, Bits::width)
     }
 
     /// How vectors are kept: "none", "int8", "f16" or "f32".
@@ -123,9 +175,9 @@ impl Lvq {
     }
 }
 
-fn constructed(slf: &Bound<'_, Lvq>) -> (usize, Keep) {
+fn constructed(slf: &Bound<'_, Lvq>) -> (Levels, Keep) {
     match slf.as_super().get().made() {
-        Made::Lvq { primary, keep } => (primary, keep),
-        _ => (8, Keep::None), // no LVQ object is made so
+        Made::Lvq { levels, keep } => (levels, keep),
+        _ => (Bits::Eight.into(), Keep::None), // no LVQ object is made so
     }
 }

@@ -3,6 +3,7 @@
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
+use counterpoint_lvq::Levels;
 use counterpoint_symphony_qg as symphony_qg;
 use counterpoint_turboquant as turboquant;
 
@@ -11,7 +12,7 @@ use counterpoint_turboquant as turboquant;
 pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
-    Lvq { primary: usize, keep: Keep },
+    Lvq { levels: Levels, keep: Keep },
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
 }
@@ -37,8 +38,11 @@ impl Made {
                     keep.name()
                 )
             }
-            Made::Lvq { primary, keep } => {
-                format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
+            Made::Lvq { levels, keep } => {
+                let residual = levels.residual().map_or(0, |bits| bits.width());
+                let residual = if residual > 0 { format!(", residual={residual}") } else { String::new() };
+                let primary = levels.primary().width();
+                format!("LVQ({metric:?}, primary={primary}{residual}, keep={:?})", keep.name())
             }
             Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
                 "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"

@@ -11,7 +11,7 @@
 
 use crate::ids::RowMask;
 use crate::index::{Filter, SearchError};
-use crate::select::{Hit, TopK};
+use crate::select::{Hit, Ranked, TopK};
 use crate::simd::{GROUP, Simd, TILE, Work, run};
 use crate::threads::{Cancelled, Control};
 use crate::vectors::{InputError, RowSource};
@@ -27,7 +27,7 @@ pub trait Selection: Clone + Send {
     fn merge(&mut self, other: Self);
 }
 
-impl Selection for TopK {
+impl<T: Ranked + Send> Selection for TopK<T> {
     #[inline(always)]
     fn bound(&self) -> f32 {
         TopK::bound(self)

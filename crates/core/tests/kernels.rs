@@ -6,6 +6,8 @@
 
 #[path = "kernels/bytes.rs"]
 mod bytes;
+#[path = "kernels/rows.rs"]
+mod code_rows;
 #[path = "kernels/fastscan.rs"]
 mod fastscan;
 #[path = "kernels/linear.rs"]
@@ -466,6 +468,7 @@ fn main() -> ExitCode {
             ("products", linear::products),
             ("int8 codes", codes),
             ("int8 extremes", extremes),
+            ("code rows", code_rows::dots),
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),

@@ -3,8 +3,9 @@
 //!
 //! **Code.** With μ the mean of the data and x' = x − μ, a vector is stored as
 //! b = f16(min x'), s = f16((max x' − min x') / (2ᴮ − 1)) and codes
-//! cⱼ = clamp(round((x'ⱼ − b) / s), 0, 2ᴮ − 1), and decoded as x̂' = s·c + b. A vector whose range is too small
-//! for an f16 scale (max − min ≤ 7·10⁻⁵·(2ᴮ − 1)) has s = 1. See [`encode`].
+//! cⱼ = clamp(round((x'ⱼ − b) / s), 0, 2ᴮ − 1), and decoded as x̂' = s·c + b. A second code, of what the first leaves,
+//! may follow, without constants of its own: LVQ-4x8 is 4 and 8 bits. See [`mod@encode`], and [`mod@space`] for data that
+//! f16 constants cannot express.
 //!
 //! **Distance.** One form for all metrics, from an integer sum and per-vector constants; see [`mod@scan`]:
 //! l2 costs what the inner product costs.
@@ -27,8 +28,11 @@
 
 pub mod encode;
 pub mod graph;
+mod groups;
 pub mod levels;
+mod residual;
 pub mod scan;
+pub mod space;
 mod store;
 
 pub use levels::{Levels, UnsupportedLevels};

@@ -95,9 +95,9 @@ _PLAIN = f"{__name__}:Counterpoint"
 _RERANKED = f"{__name__}:Reranked"
 
 
-def _lvq(name: str, primary: int, keep: str, reference: str) -> Spec:
-    settings = {"method": "LVQ", "primary": primary, "keep": keep}
-    adapter = _PLAIN if keep == "none" else _RERANKED
+def _lvq(name: str, primary: int, keep: str, reference: str, residual: int = 0) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "residual": residual, "keep": keep}
+    adapter = _PLAIN if keep == "none" and residual == 0 else _RERANKED
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
 
 
@@ -129,6 +129,9 @@ METHODS: tuple[Spec, ...] = (
     Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
     _lvq("lvq8", 8, "none", "faiss-sq8"),
     _lvq("lvq4", 4, "none", "faiss-sq4"),
+    _lvq("lvq4x4", 4, "none", "faiss-sq8", residual=4),
+    _lvq("lvq4x8", 4, "none", "faiss-sq8", residual=8),
+    _lvq("lvq8x8", 8, "none", "faiss-sq8", residual=8),
     _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
     _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
     _turboquant("turboquant4", 4, "turbovec4"),

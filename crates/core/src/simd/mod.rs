@@ -10,6 +10,7 @@
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
 //! | [`bytes`] | dot and squared l2 of a f32 row and a row of one byte a value | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
+//! | [`rows`] | a row's 8- or 4-bit codes × both planes of a query | bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
 //! | [`lines`] | rows of 8- and 4-bit codes × signed 8-bit query, a few from anywhere | bit-exact |
@@ -35,6 +36,7 @@ pub mod nibbles;
 pub mod planes;
 mod prefetch;
 pub mod product;
+pub mod rows;
 
 pub use level::{Level, LevelError};
 pub use prefetch::{prefetch, prefetch_far};
@@ -192,6 +194,12 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// # Panics
     /// If there is no such row, codes and query differ in dimension, or there is not one sum for each row.
     fn lines_dots(self, rows: lines::Rows<'_>, ids: &[u32], query: &lines::Query, sums: &mut [[i32; 2]]);
+
+    /// Exact integer sums of code × plane, for both planes of a query and one row of codes of `bits` bits.
+    ///
+    /// # Panics
+    /// If row and planes differ in dimension, or have more than `MAX_DIM`.
+    fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2];
 
     /// How [`Simd::fastscan_survivors`] looks up: what a [`fastscan::Tile`] is made for.
     const TABLES: fastscan::Tables;
@@ -456,6 +464,19 @@ macro_rules! token {
                     match rows.bits() {
                         int8::Bits::Eight => lines::$module::dots::<8>(view, sums),
                         int8::Bits::Four => lines::$module::dots::<4>(view, sums),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2] {
+                let view = rows::View::checked(bits, row, high, low);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match bits {
+                        int8::Bits::Eight => rows::$module::dots::<8>(view),
+                        int8::Bits::Four => rows::$module::dots::<4>(view),
                     }
                 }
             }
