@@ -101,6 +101,12 @@ def _lvq(name: str, primary: int, keep: str, reference: str, residual: int = 0) 
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
 
 
+def _lvq_graph(name: str, reference: str, primary: int, residual: int, **settings: Any) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "residual": residual} | settings
+    settings["structure"] = "graph"
+    return Spec(name, name, f"{__name__}:SymphonyQG", settings, ours=True, reference=reference)
+
+
 def _turboquant(
     name: str, bits: int, reference: str, keep: str = "none", allocation: str = "even"
 ) -> Spec:
@@ -132,6 +138,8 @@ METHODS: tuple[Spec, ...] = (
     _lvq("lvq4x4", 4, "none", "faiss-sq8", residual=4),
     _lvq("lvq4x8", 4, "none", "faiss-sq8", residual=8),
     _lvq("lvq8x8", 8, "none", "faiss-sq8", residual=8),
+    _lvq_graph("lvq4x8-graph", "svs-vamana64", 4, 8),
+    _lvq_graph("lvq8-graph", "svs-vamana64", 8, 0),
     _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
     _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
     _turboquant("turboquant4", 4, "turbovec4"),
