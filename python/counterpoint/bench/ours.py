@@ -83,7 +83,7 @@ class Lorann(Counterpoint):
         return probes_and_candidates("n_probe", clusters, "rerank", n, k)
 
 
-class SymphonyQG(Counterpoint):
+class Graph(Counterpoint):
     """A graph: `ef` is swept."""
 
     def sweep(self, n: int, k: int) -> list[Knobs]:
@@ -104,7 +104,7 @@ def _lvq(name: str, primary: int, keep: str, reference: str, residual: int = 0) 
 def _lvq_graph(name: str, reference: str, primary: int, residual: int, **settings: Any) -> Spec:
     settings = {"method": "LVQ", "primary": primary, "residual": residual} | settings
     settings["structure"] = "graph"
-    return Spec(name, name, f"{__name__}:SymphonyQG", settings, ours=True, reference=reference)
+    return Spec(name, name, f"{__name__}:Graph", settings, ours=True, reference=reference)
 
 
 def _turboquant(
@@ -125,7 +125,7 @@ def _lorann(name: str, reference: str, **settings: Any) -> Spec:
 
 def _symphony_qg(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(
-        *(name, "SymphonyQG", f"{__name__}:SymphonyQG", {"method": "SymphonyQG", **settings}),
+        *(name, "SymphonyQG", f"{__name__}:Graph", {"method": "SymphonyQG", **settings}),
         ours=True,
         reference=reference,
     )

@@ -264,8 +264,10 @@ impl Store for Edges {
             Some(dim) if space_dim(metric, dim) > MAX_DIM => {
                 return Err(FormatError::content("dim", "one less under ip", dim));
             }
-            Some(dim) => Some(Learned::take(contents, metric, &parameters, dim, rows)?),
-            None => None,
+            Some(dim) if Roster::is_in(contents) => {
+                Some(Learned::take(contents, metric, &parameters, dim, rows)?)
+            }
+            Some(_) | None => None,
         };
         Ok(Self { dim, ..Self::unlearned(metric, parameters).with(learned) })
     }
