@@ -35,6 +35,9 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4x8": lambda metric: cp.LVQ(metric, primary=4, residual=8),
     "LVQ-4x4-f16": lambda metric: cp.LVQ(metric, primary=4, residual=4, keep="f16"),
     "LVQ-8x8": lambda metric: cp.LVQ(metric, primary=8, residual=8),
+    "LVQ-4x8-graph": lambda metric: cp.LVQ(metric, primary=4, residual=8, structure="graph"),
+    "LVQ-8-graph": lambda metric: cp.LVQ(metric, structure="graph", degree=64, seed=7),
+    "LVQ-4-f16-graph": lambda metric: cp.LVQ(metric, primary=4, keep="f16", structure="graph"),
     "LVQ-4-int8": lambda metric: cp.LVQ(metric, primary=4, keep="int8"),
     "LoRANN-4-f32": lambda metric: cp.LoRANN(metric),
     "LoRANN-8-f16": lambda metric: cp.LoRANN(
@@ -56,7 +59,7 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
 
 def all_knobs(method: str, n: int) -> dict[str, Any]:
     """Knobs by which a search of n rows passes none over."""
-    if method.startswith("SymphonyQG"):
+    if method.startswith("SymphonyQG") or method.endswith("graph"):
         return {"ef": n}
     probes = {"n_probe": n} if method.startswith("LoRANN") else {}
     rescored = "-f" in method or "-int8" in method or (method.startswith("LVQ") and "x" in method)

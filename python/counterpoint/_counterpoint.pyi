@@ -139,7 +139,19 @@ class LVQ(Index):
         primary: Literal[4, 8] = 8,
         residual: Literal[0, 4, 8] = 0,
         keep: Literal["none", "int8", "f16", "f32"] = "none",
+        structure: Literal["flat", "graph"] = "flat",
+        degree: SupportsIndex = 32,
+        ef_construction: SupportsIndex = 64,
+        seed: SupportsIndex = 0,
     ) -> Self: ...
+    @property
+    def structure(self) -> Literal["flat", "graph"]: ...
+    @property
+    def degree(self) -> int | None: ...
+    @property
+    def ef_construction(self) -> int | None: ...
+    @property
+    def seed(self) -> int | None: ...
     @property
     def primary(self) -> Literal[4, 8]: ...
     @property
@@ -154,6 +166,7 @@ class LVQ(Index):
         filter: _Filter | None = None,
         threads: SupportsIndex | None = None,
         recall: SupportsFloat | None = None,
+        ef: SupportsIndex | None = None,
         rerank: SupportsIndex | None = None,
     ) -> Result: ...
     def without_residual(self) -> LVQ: ...

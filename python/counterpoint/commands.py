@@ -19,7 +19,10 @@ from counterpoint import readers
 # Each method's class and the options of `build` that are its constructor's.
 METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "flat": (cp.Flat, ()),
-    "lvq": (cp.LVQ, ("primary", "residual", "keep")),
+    "lvq": (
+        cp.LVQ,
+        ("primary", "residual", "keep", "structure", "degree", "ef_construction", "seed"),
+    ),
     "lorann": (
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
@@ -59,6 +62,9 @@ def build(
     residual: Annotated[
         int | None, typer.Option(help="lvq: bits of a value's residual, 0, 4 or 8.")
     ] = None,
+    structure: Annotated[
+        str | None, typer.Option(help="lvq: how vectors are searched: flat or graph.")
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +73,9 @@ def build(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, 4 or 8."),
+        typer.Option(
+            help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, 4 or 8."
+        ),
     ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
@@ -88,10 +96,14 @@ def build(
         bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
     ] = None,
     degree: Annotated[
-        int | None, typer.Option(help="symphony-qg: neighbours of a vector, a multiple of 32.")
+        int | None,
+        typer.Option(help="symphony-qg, lvq of a graph: neighbours of a vector, a multiple of 32."),
     ] = None,
     ef_construction: Annotated[
-        int | None, typer.Option(help="symphony-qg: candidates of the searches it is built by.")
+        int | None,
+        typer.Option(
+            help="symphony-qg, lvq of a graph: candidates of the searches it is built by."
+        ),
     ] = None,
     subspaces: Annotated[
         int | None, typer.Option(help="pq: parts of a vector; one bit a value if not given.")
@@ -100,7 +112,10 @@ def build(
         str | None, typer.Option(help="symphony-qg: codes of edges: rabitq or pq4.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="lorann, pq, symphony-qg, turboquant: of all that is random.")
+        int | None,
+        typer.Option(
+            help="lorann, pq, symphony-qg, turboquant, lvq of a graph: of all that is random."
+        ),
     ] = None,
     threads: Threads = None,
 ) -> None:
@@ -112,6 +127,7 @@ def build(
         given = {
             "primary": primary,
             "residual": residual,
+            "structure": structure,
             "keep": keep,
             "bits": bits,
             "allocation": allocation,

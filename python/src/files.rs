@@ -50,6 +50,11 @@ fn interpret(
             (made, counterpoint_lorann::Lorann::load(contents, control)?)
         }
         "LVQ" => {
+            if counterpoint_lvq::is_graph(&contents)? {
+                let made = Made::LvqGraph(counterpoint_lvq::graph::Parameters::read(&contents)?);
+                let index = counterpoint_lvq::load(contents, control)?;
+                return Ok(Loaded { index, made, map });
+            }
             // What is unknown is refused just below.
             let (primary, residual) = (contents.param_usize("primary")?, contents.param_usize("residual")?);
             let levels = Levels::new(primary, residual).unwrap_or(Bits::Eight.into());

@@ -3,6 +3,7 @@
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
+use counterpoint_lvq as lvq;
 use counterpoint_lvq::Levels;
 use counterpoint_pq as pq;
 use counterpoint_symphony_qg as symphony_qg;
@@ -14,9 +15,17 @@ pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
     Lvq { levels: Levels, keep: Keep },
+    LvqGraph(lvq::graph::Parameters),
     Pq(pq::Parameters),
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
+}
+
+/// The arguments that say what an LVQ index stores of a vector.
+fn lvq_codes(levels: Levels, keep: Keep) -> String {
+    let residual = levels.residual().map_or(0, |bits| bits.width());
+    let residual = if residual > 0 { format!(", residual={residual}") } else { String::new() };
+    format!("primary={}{residual}, keep={:?}", levels.primary().width(), keep.name())
 }
 
 impl Made {
@@ -40,11 +49,14 @@ impl Made {
                     keep.name()
                 )
             }
-            Made::Lvq { levels, keep } => {
-                let residual = levels.residual().map_or(0, |bits| bits.width());
-                let residual = if residual > 0 { format!(", residual={residual}") } else { String::new() };
-                let primary = levels.primary().width();
-                format!("LVQ({metric:?}, primary={primary}{residual}, keep={:?})", keep.name())
+            Made::Lvq { levels, keep } => format!("LVQ({metric:?}, {})", lvq_codes(levels, keep)),
+            Made::LvqGraph(parameters) => {
+                let lvq::graph::Parameters { levels, keep, degree, ef_construction, seed } = parameters;
+                format!(
+                    "LVQ({metric:?}, {}, structure=\"graph\", degree={degree}, \
+                     ef_construction={ef_construction}, seed={seed})",
+                    lvq_codes(levels, keep)
+                )
             }
             Made::Pq(pq::Parameters { subspaces, bits, keep, seed }) => {
                 let subspaces = subspaces.map_or("None".to_owned(), |value| value.to_string());

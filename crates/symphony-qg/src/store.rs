@@ -239,8 +239,10 @@ impl Store for Edges {
     ) -> Result<Self, FormatError> {
         let parameters = Parameters::read(contents)?;
         let learned = match dim {
-            Some(dim) => Some(Learned::take(contents, &parameters, metric, dim, rows)?),
-            None => None,
+            Some(dim) if Roster::is_in(contents) => {
+                Some(Learned::take(contents, &parameters, metric, dim, rows)?)
+            }
+            Some(_) | None => None,
         };
         Ok(Self::with(metric, parameters, dim, learned))
     }

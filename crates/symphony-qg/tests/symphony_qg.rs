@@ -256,6 +256,13 @@ proptest! {
         }
         prop_assert_eq!(search(&index, &queries, dim, &options), found);
         check_shape(&search(&index, &queries, dim, &with_ef(6, 10)), width);
+        let ids: Vec<i64> = live.iter().map(|&row| row as i64).collect();
+        index.remove(&ids).expect("there");
+        index.compact(&control).expect("compacted");
+        let mut back = loaded(&bytes(&index));
+        check_shape(&search(&*back, &queries, dim, &options), 0);
+        back.add(&rows(&data[..dim], dim), None, &control).expect("added");
+        check_shape(&search(&*back, &queries, dim, &options), 1);
     }
 
     /// Filters are kept, and filled however few are allowed.

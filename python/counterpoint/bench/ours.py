@@ -83,7 +83,7 @@ class Lorann(Counterpoint):
         return probes_and_candidates("n_probe", clusters, "rerank", n, k)
 
 
-class SymphonyQG(Counterpoint):
+class Graph(Counterpoint):
     """A graph: `ef` is swept."""
 
     def sweep(self, n: int, k: int) -> list[Knobs]:
@@ -99,6 +99,12 @@ def _lvq(name: str, primary: int, keep: str, reference: str, residual: int = 0) 
     settings = {"method": "LVQ", "primary": primary, "residual": residual, "keep": keep}
     adapter = _PLAIN if keep == "none" and residual == 0 else _RERANKED
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
+
+
+def _lvq_graph(name: str, reference: str, primary: int, residual: int, **settings: Any) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "residual": residual} | settings
+    settings["structure"] = "graph"
+    return Spec(name, name, f"{__name__}:Graph", settings, ours=True, reference=reference)
 
 
 def _turboquant(
@@ -124,7 +130,7 @@ def _lorann(name: str, reference: str, **settings: Any) -> Spec:
 
 def _symphony_qg(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(
-        *(name, "SymphonyQG", f"{__name__}:SymphonyQG", {"method": "SymphonyQG", **settings}),
+        *(name, "SymphonyQG", f"{__name__}:Graph", {"method": "SymphonyQG", **settings}),
         ours=True,
         reference=reference,
     )
@@ -137,6 +143,8 @@ METHODS: tuple[Spec, ...] = (
     _lvq("lvq4x4", 4, "none", "faiss-sq8", residual=4),
     _lvq("lvq4x8", 4, "none", "faiss-sq8", residual=8),
     _lvq("lvq8x8", 8, "none", "faiss-sq8", residual=8),
+    _lvq_graph("lvq4x8-graph", "svs-vamana64", 4, 8),
+    _lvq_graph("lvq8-graph", "svs-vamana64", 8, 0),
     _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
     _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
     _turboquant("turboquant4", 4, "turbovec4"),

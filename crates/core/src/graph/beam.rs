@@ -10,7 +10,8 @@
 //!
 //! **Memory.** A hop reads a few KB from anywhere. One search asks for the row that is next in line before it reads the
 //! one in hand, which is right unless a nearer one turns up there. Where there are more queries, [`search_all`] goes on
-//! with [`LANES`] searches by turns, each of which pops and asks for a row a whole round before it reads it.
+//! with [`LANES`] searches by turns, each of which pops and asks for a row a whole round before it reads it; where edges lie
+//! apart from vectors, another round passes between edges and vectors ([`Expander::IN_STEPS`]).
 
 use super::{Expander, Mark, Pool, Visited};
 use crate::select::Hit;
@@ -25,6 +26,9 @@ pub struct Walk {
     pool: Pool,
     visited: Visited,
     found: Vec<Hit>,
+    /// The neighbours that the first of two steps gathered, and whether it was made.
+    new: Vec<u32>,
+    gathered: bool,
 }
 
 impl Walk {
@@ -34,6 +38,7 @@ impl Walk {
         self.pool.begin(ef.max(1));
         self.visited.begin();
         self.found.clear();
+        self.gathered = false;
         graph.enter(simd, query, &mut self.visited, &mut self.found);
         self.offer::<E>();
     }
@@ -70,6 +75,32 @@ impl Walk {
         let distance = graph.expand(simd, query, from, bound, &mut self.visited, &mut self.found);
         self.offer::<E>();
         Hit { distance, row: from.row }
+    }
+}
+
+impl Walk {
+    /// The first of two steps of expanding a vertex; false where there is but one, or it was made.
+    #[inline(always)]
+    fn gather<E: Expander>(&mut self, graph: &E, from: Hit) -> bool {
+        if !E::IN_STEPS || self.gathered {
+            return false;
+        }
+        self.new.clear();
+        graph.gather(from.row, &mut self.visited, &mut self.new);
+        self.gathered = true;
+        true
+    }
+
+    /// The last step of expanding a vertex; gives it with its own distance.
+    #[inline(always)]
+    fn finish<S: Simd, E: Expander>(&mut self, simd: S, graph: &E, query: &E::Query, from: Hit) -> Hit {
+        if !E::IN_STEPS {
+            return self.expand(simd, graph, query, from);
+        }
+        self.gathered = false;
+        graph.score(simd, query, &self.new, self.pool.bound(), &mut self.found);
+        self.offer::<E>();
+        from
     }
 }
 
@@ -161,7 +192,11 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
         busy = false;
         for Lane { walk, query, at } in lanes.iter_mut() {
             if let Some((number, from)) = *at {
-                task.popped(number, walk.expand(simd, graph, query, from));
+                if walk.gather(graph, from) {
+                    busy = true;
+                    continue;
+                }
+                task.popped(number, walk.finish(simd, graph, query, from));
                 *at = walk.pop::<E>().map(|hit| (number, hit));
                 if at.is_none() {
                     task.finished(simd, number, query);

@@ -165,6 +165,11 @@ impl Roster {
         [self.entries.tensor("entries"), self.owners.tensor("owners")]
     }
 
+    /// Whether a file holds one. Where the last row went and the index was compacted there is none.
+    pub fn is_in(contents: &Contents) -> bool {
+        contents.params().contains_key("vertices")
+    }
+
     /// The number of vertices that a file of `rows` rows says it has.
     ///
     /// # Errors

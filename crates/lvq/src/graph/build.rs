@@ -1,9 +1,6 @@
 //! Building: the shared room's graph, searched through by LVQ's own distances.
 
-use std::sync::Arc;
-
 use counterpoint_core::graph::{Adjacency, Build, Graph as Made, Method};
-use counterpoint_core::intake::mean_of;
 use counterpoint_core::simd::Simd;
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::Matrix;
@@ -40,20 +37,9 @@ impl Method for Builder<'_> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&self, _: S, vertex: u32, query: &mut Query) {
-        let Vectors { metric, levels, mean, .. } = self.vectors;
-        query.prepare(*metric, *levels, mean.row(0), self.rows.row(vertex as usize));
+        let Vectors { metric, levels, space, .. } = self.vectors;
+        query.prepare(*metric, *levels, space.mean(), self.rows.row(vertex as usize));
     }
-}
-
-/// The mean of the first `dim` values of rows.
-pub(crate) fn mean(rows: &Matrix<f32>, dim: usize, control: &Control) -> Result<Arc<Matrix<f32>>, Cancelled> {
-    let mean = mean_of(rows.rows(), dim, control, |row, values| {
-        values.copy_from_slice(&rows.row(row)[..dim]);
-        Ok::<_, Cancelled>(())
-    })?;
-    let mut row = Matrix::zeroed(1, dim);
-    row.row_mut(0).copy_from_slice(&mean);
-    Ok(Arc::new(row))
 }
 
 /// The edges of rows in the graph's space, which are those of `vectors`, and where searches begin.

@@ -16,12 +16,13 @@ use counterpoint_core::graph::{Adjacency, Roster};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::lines;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{Kept, MAX_MAGNITUDE, Matrix};
+use counterpoint_core::vectors::{Kept, MAX_MAGNITUDE};
 use serde_json::{Map, Value, json};
 
 use crate::graph::parameters::Parameters;
 use crate::graph::store::Learned;
 use crate::graph::vectors::{CONSTANTS, Vectors};
+use crate::space::Space;
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
@@ -34,6 +35,7 @@ impl Learned {
     /// What the file's parameters hold of it.
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         self.roster.write(params);
+        params.extend([self.vectors.space.param()]);
         params.insert("squared_length".into(), json!(self.length));
     }
 
@@ -61,7 +63,7 @@ impl Learned {
             adjacency.tensor("edges"),
             entries,
             owners,
-            vectors.mean.tensor("mean"),
+            vectors.space.matrix().tensor("mean"),
         ]);
         tensors.extend(vectors.kept.tensors());
         tensors
@@ -80,8 +82,8 @@ impl Learned {
         if !(0.0..=MOST * MOST).contains(&length) {
             return Err(FormatError::content("squared_length", "that of a legal vector", length));
         }
-        let mean = Arc::new(Matrix::take(contents, "mean", 1, dim)?);
-        let mut vectors = Vectors::empty(metric, parameters, mean);
+        let space = Arc::new(Space::take(contents, dim)?);
+        let mut vectors = Vectors::empty(metric, parameters, space);
         vectors.len = vertices;
         vectors.primary = contents.take("codes", Dtype::U8, &[vertices, vectors.primary_bytes()])?;
         if vectors.levels.residual().is_some() {
@@ -100,7 +102,7 @@ impl Learned {
     pub(crate) fn check(&self, control: &Control) -> Result<(), FormatError> {
         let Self { vectors, adjacency, roster, .. } = self;
         roster.check()?;
-        vectors.mean.check_values("mean", control)?;
+        vectors.space.check(control)?;
         adjacency.check("edges", control)?;
         let constants = vectors.constants.as_slice::<f32>();
         let legal = |value: &f32| f64::from(value.abs()) <= MOST * MOST;

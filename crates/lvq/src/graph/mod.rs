@@ -9,8 +9,6 @@ mod file;
 mod parameters;
 mod search;
 mod store;
-#[cfg(test)]
-mod tests;
 mod update;
 pub mod vectors;
 mod walk;

@@ -80,7 +80,7 @@ impl<'a> Seek for Call<'a> {
         let read = read_checked(self.queries, number, &mut values[..dim]);
         let read = read.and_then(|()| vectors.metric.prepare(&mut values[..dim], number));
         if read.is_ok() {
-            query.prepare(vectors.metric, vectors.levels, vectors.mean.row(0), &values[..dim]);
+            query.prepare(vectors.metric, vectors.levels, vectors.space.mean(), &values[..dim]);
         }
         query.values = values;
         Ok(read?)

@@ -1,11 +1,13 @@
 //! The index: vertices' vectors and edges, and which of them are whose ([`Roster`]).
 
+use std::sync::Arc;
+
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
 use counterpoint_core::graph::space::{prepared, space_dim};
 use counterpoint_core::graph::{Adjacency, MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
-use counterpoint_core::knobs::{Knob, Ladder, Name, Unit};
+use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
@@ -13,11 +15,12 @@ use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, Matrix, RowSource};
 use serde_json::{Map, Value, json};
 
-use crate::graph::build::{build, mean};
+use crate::graph::build::build;
 use crate::graph::parameters::Parameters;
 use crate::graph::update::Fresh;
 use crate::graph::vectors::Vectors;
 use crate::graph::walk::Graph;
+use crate::space::Space;
 
 /// An LVQ index, searched through a graph.
 pub type LvqGraph = Table<Edges>;
@@ -53,6 +56,13 @@ impl Learned {
     pub(crate) fn graph(&self) -> Graph<'_> {
         let Self { vectors, adjacency, roster, .. } = self;
         Graph { vectors, adjacency, entries: roster.entries() }
+    }
+
+    /// The same without residual codes.
+    fn without_residual(&self) -> Self {
+        let Self { length, ref adjacency, ref roster, .. } = *self;
+        let vectors = self.vectors.without_residual();
+        Self { vectors, length, adjacency: adjacency.clone(), roster: roster.clone() }
     }
 
     /// The graph of vectors, whose rows in the graph's space are given.
@@ -105,8 +115,8 @@ impl Edges {
             return Err(InputError::TooMany { got: rows.len() });
         }
         let (rows_in_space, length) = prepared(rows, self.metric, Keep::F32, None, control)?;
-        let mean = mean(&rows_in_space, rows.dim(), control)?;
-        let vectors = Vectors::encoded(self.metric, &self.parameters, mean, &rows_in_space, control)?;
+        let space = Arc::new(Space::learn(rows, self.metric, control)?);
+        let vectors = Vectors::encoded(self.metric, &self.parameters, space, &rows_in_space, control)?;
         let learned = Learned::over(vectors, &rows_in_space, length, &self.parameters, control)?;
         Ok(Self { dim: Some(rows.dim()), ..self.with(Some(learned)) })
     }
@@ -129,13 +139,20 @@ impl Store for Edges {
 
     fn capabilities(&self) -> Capabilities {
         let scored = self.parameters.keep != Keep::None || self.parameters.levels.residual().is_some();
-        let ladder = Ladder { unit: Unit::Neighbours, least: 1, most: 20, none: true };
-        let rerank = Knob { name: Name::Rerank, ladder: scored.then_some(ladder) };
+        let rerank = if scored { Knob::rescored(20) } else { Knob::rerank(Keep::None, 1) };
         Capabilities { exact: false, reconstruct: true, knobs: vec![Knob::ef(), rerank] }
     }
 
     fn blank(&self) -> Self {
         Self::unlearned(self.metric, self.parameters)
+    }
+
+    /// To the byte what encoding primary codes alone gives, but for the edges.
+    fn without_residual(&self) -> Option<Self> {
+        self.parameters.levels.residual()?;
+        let parameters = Parameters { levels: self.parameters.levels.without_residual(), ..self.parameters };
+        let learned = self.learned.as_ref().map(Learned::without_residual);
+        Some(Self { parameters, dim: self.dim, learned, ..self.blank() })
     }
 
     fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
@@ -247,8 +264,10 @@ impl Store for Edges {
             Some(dim) if space_dim(metric, dim) > MAX_DIM => {
                 return Err(FormatError::content("dim", "one less under ip", dim));
             }
-            Some(dim) => Some(Learned::take(contents, metric, &parameters, dim, rows)?),
-            None => None,
+            Some(dim) if Roster::is_in(contents) => {
+                Some(Learned::take(contents, metric, &parameters, dim, rows)?)
+            }
+            Some(_) | None => None,
         };
         Ok(Self { dim, ..Self::unlearned(metric, parameters).with(learned) })
     }

@@ -1,6 +1,6 @@
 //! Rows that come and go: the shared room finds their edges ([`counterpoint_core::graph::change`]); here they are coded.
 //!
-//! The mean is that of the rows the index was first made from; codes of rows that are there are never made again, nor is a
+//! Mean and unit are those of the rows the index was first made from; codes of rows that are there are never made again, nor is a
 //! row that is kept only as a code coded twice.
 
 use std::sync::Arc;
@@ -94,8 +94,8 @@ impl<'a> Finding for Find<'a> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&self, _: S, vector: &[f32], query: &mut Query) {
-        let Vectors { metric, levels, mean, .. } = &self.learned.vectors;
-        query.prepare(*metric, *levels, mean.row(0), vector);
+        let Vectors { metric, levels, space, .. } = &self.learned.vectors;
+        query.prepare(*metric, *levels, space.mean(), &vector[..space_dim(*metric, space.dim())]);
     }
 }
 
@@ -135,8 +135,8 @@ impl Fresh {
         }
         let parameters = store.parameters();
         let (in_space, _) = prepared(rows, store.metric, Keep::F32, Some(learned.length), control)?;
-        let mean = Arc::clone(&learned.vectors.mean);
-        let vectors = Vectors::encoded(store.metric, &parameters, mean, &in_space, control)?;
+        let space = Arc::clone(&learned.vectors.space);
+        let vectors = Vectors::encoded(store.metric, &parameters, space, &in_space, control)?;
         let beside = match rows.len() {
             0..=FEW => None,
             _ => Some(build(&vectors, &in_space, &parameters, control)?.0),
@@ -232,8 +232,8 @@ impl Learned {
             } else if length > longest {
                 in_space = prepared(more, store.metric, Keep::F32, Some(length), control)?.0;
             }
-            let mean = Arc::clone(&vectors.mean);
-            let new = Vectors::encoded(store.metric, &store.parameters(), mean, &in_space, control)?;
+            let space = Arc::clone(&vectors.space);
+            let new = Vectors::encoded(store.metric, &store.parameters(), space, &in_space, control)?;
             vectors.extend(&new, 0..new.len as u32);
             let first = rows.rows();
             rows.grow(in_space.rows());

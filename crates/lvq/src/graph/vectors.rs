@@ -1,7 +1,7 @@
 //! The codes of vertices, row after row, and distances to them.
 //!
 //! **Layout.** Primary and residual codes are two tables of rows of whole cache lines ([`lines`]); a vertex's four constants
-//! (s, b and two terms, f32) lie in a third, 16 bytes each. At 384 dimensions LVQ-4x8 takes 192 + 384 + 16 bytes.
+//! (s, b and two terms, f32, in the data's unit whatever that of codes is) lie in a third, 16 bytes each. At 384 dimensions LVQ-4x8 takes 192 + 384 + 16 bytes.
 //!
 //! **Distance.** With q' ≈ step·(256·h + l) as in [`mod@crate::scan`], T the first term and w = 2 under l2, else 1,
 //!
@@ -35,6 +35,7 @@ use counterpoint_core::vectors::{InputError, Kept, Matrix};
 use crate::encode::{Encode, Fine};
 use crate::graph::Parameters;
 use crate::levels::Levels;
+use crate::space::Space;
 
 /// Constants of a vertex: s, b, T, T₂.
 pub(crate) const CONSTANTS: usize = 4;
@@ -64,8 +65,21 @@ pub struct Query {
     pub(crate) scratch: Vec<f32>,
 }
 
+/// Σ of what pairs of values give, in eight sums: an order that depends only on the length, and that vectorises.
+#[inline(always)]
+fn total(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(f64::from(a), f64::from(b));
+        }
+    }
+    sums.iter().sum()
+}
+
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    total(a, b, |a, b| a * b)
 }
 
 impl Query {
@@ -85,7 +99,7 @@ impl Query {
                 if metric == Metric::L2 { (square, 1.0, 2.0) } else { (0.5 * square, 0.5, 1.0) }
             }
         };
-        self.sum = self.centred.iter().map(|&value| f64::from(value)).sum();
+        self.sum = total(&self.centred, &self.centred, |value, _| value);
         let planes = int8::Query::new(&self.centred);
         self.step = f64::from(planes.step);
         self.primary.refill(levels.primary(), &planes);
@@ -106,8 +120,8 @@ impl Query {
 pub struct Vectors {
     pub(crate) metric: Metric,
     pub(crate) levels: Levels,
-    /// μ.
-    pub(crate) mean: Arc<Matrix<f32>>,
+    /// μ, and the unit of codes.
+    pub(crate) space: Arc<Space>,
     pub(crate) len: usize,
     pub(crate) primary: Buffer,
     /// Empty where there is no residual.
@@ -118,17 +132,28 @@ pub struct Vectors {
 
 impl Vectors {
     /// No vectors.
-    pub(crate) fn empty(metric: Metric, parameters: &Parameters, mean: Arc<Matrix<f32>>) -> Self {
-        let kept = Kept::zeroed(parameters.keep, 0, mean.dim());
+    pub(crate) fn empty(metric: Metric, parameters: &Parameters, space: Arc<Space>) -> Self {
+        let kept = Kept::zeroed(parameters.keep, 0, space.dim());
         let (primary, residual, constants) = (Buffer::new(), Buffer::new(), Buffer::new());
-        Self { metric, levels: parameters.levels, mean, len: 0, primary, residual, constants, kept }
+        Self { metric, levels: parameters.levels, space, len: 0, primary, residual, constants, kept }
     }
 
     /// The same, without vectors.
     pub(crate) fn none(&self) -> Self {
         let kept = Kept::zeroed(self.kept.keep(), 0, self.dim());
         let (primary, residual, constants) = (Buffer::new(), Buffer::new(), Buffer::new());
-        Self { mean: Arc::clone(&self.mean), len: 0, primary, residual, constants, kept, ..*self }
+        Self { space: Arc::clone(&self.space), len: 0, primary, residual, constants, kept, ..*self }
+    }
+
+    /// The same without residual codes.
+    pub(crate) fn without_residual(&self) -> Self {
+        let mut constants = self.constants.clone();
+        for [.., term, full] in constants.as_mut_slice::<f32>().as_chunks_mut::<CONSTANTS>().0 {
+            *full = *term;
+        }
+        let (primary, kept) = (self.primary.clone(), self.kept.clone());
+        let (levels, space) = (self.levels.without_residual(), Arc::clone(&self.space));
+        Self { levels, space, primary, residual: Buffer::new(), constants, kept, ..*self }
     }
 
     /// Takes the value beyond the dimensions that each row has in the graph's space under ip.
@@ -143,7 +168,7 @@ impl Vectors {
 
     /// Values of a vector.
     pub(crate) fn dim(&self) -> usize {
-        self.mean.dim()
+        self.space.dim()
     }
 
     /// Bytes of a row of primary codes.
@@ -184,15 +209,15 @@ impl Vectors {
     pub(crate) fn encoded(
         metric: Metric,
         parameters: &Parameters,
-        mean: Arc<Matrix<f32>>,
+        space: Arc<Space>,
         rows: &Matrix<f32>,
         control: &Control,
     ) -> Result<Self, InputError> {
-        let mut coded = Self::empty(metric, parameters, mean);
+        let mut coded = Self::empty(metric, parameters, space);
         coded.resize(rows.rows());
-        let (levels, dim, mean) = (coded.levels, coded.dim(), Arc::clone(&coded.mean));
+        let (levels, dim, space) = (coded.levels, coded.dim(), Arc::clone(&coded.space));
         let (primary_bytes, residual_bytes) = (coded.primary_bytes(), coded.residual_bytes());
-        let mut kept = Kept::zeroed(parameters.keep, rows.rows(), dim);
+        let (mut kept, unit) = (Kept::zeroed(parameters.keep, rows.rows(), dim), space.unit());
         let primary = coded.primary.as_mut_bytes().chunks_mut(PART * primary_bytes);
         let mut residual = coded.residual.as_mut_bytes().chunks_mut((PART * residual_bytes).max(1));
         let residual = std::iter::from_fn(move || Some(residual.next().unwrap_or_default()));
@@ -207,9 +232,8 @@ impl Vectors {
             for (r, (primary, to)) in primary.zip(constants).enumerate() {
                 let row = part * PART + r;
                 let (values, beyond) = rows.row(row).split_at(dim);
-                for ((centred, value), mean) in centred.iter_mut().zip(values).zip(mean.row(0)) {
-                    *centred = value - mean;
-                }
+                centred.copy_from_slice(values);
+                space.enter(&mut centred);
                 let encode =
                     Encode { centred: &centred, levels, codes: &mut codes, residual: &mut fine, row };
                 let made = run(control.level(), encode)?;
@@ -217,12 +241,14 @@ impl Vectors {
                 if let (Some(bits), Some(residual)) = (levels.residual(), residual.next()) {
                     lines::write_row(bits, &fine, residual);
                 }
+                let square = |square: f32| (f64::from(square) * unit * unit) as f32;
                 let terms = match (metric, levels.residual()) {
                     (Metric::Ip, _) => [beyond.first().copied().unwrap_or(0.0); 2],
-                    (Metric::L2 | Metric::Cosine, None) => [made.square; 2],
-                    (Metric::L2 | Metric::Cosine, Some(_)) => [made.square, made.full_square],
+                    (Metric::L2 | Metric::Cosine, None) => [square(made.square); 2],
+                    (Metric::L2 | Metric::Cosine, Some(_)) => [square(made.square), square(made.full_square)],
                 };
-                *to = [made.scale.to_f32(), made.bias.to_f32(), terms[0], terms[1]];
+                let [scale, bias] = [made.scale, made.bias].map(|value| (value.to_f64() * unit) as f32);
+                *to = [scale, bias, terms[0], terms[1]];
                 kept.write(r, values, row)?;
             }
             Ok::<_, InputError>(())
@@ -259,7 +285,7 @@ impl Vectors {
         let mut codes = vec![0; out.len()];
         let [scale, bias, ..] = *self.constants_of(vertex);
         lines::read_row(self.levels.primary(), self.primary_rows().row(vertex), &mut codes);
-        let mean = self.mean.row(0);
+        let mean = self.space.mean();
         match self.levels.residual() {
             None => {
                 for ((out, &code), &mean) in out.iter_mut().zip(&codes).zip(mean) {

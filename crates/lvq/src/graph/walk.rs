@@ -15,9 +15,9 @@ pub(crate) struct Graph<'a> {
 }
 
 impl Graph<'_> {
-    /// Scores those of the vertices that were not seen before.
+    /// Scores those of at most [`STEP`] vertices that were not seen before.
     #[inline(always)]
-    fn score<S: Simd>(
+    fn look<S: Simd>(
         &self,
         simd: S,
         query: &Query,
@@ -26,33 +26,28 @@ impl Graph<'_> {
         visited: &mut Visited,
         found: &mut Vec<Hit>,
     ) {
-        for vertices in vertices.chunks(STEP) {
-            let (mut new, mut count) = ([0; STEP], 0);
-            for &vertex in vertices {
-                if visited.insert(vertex) {
-                    self.vectors.prefetch(vertex);
-                    new[count] = vertex;
-                    count += 1;
-                }
-            }
-            let mut distances = [0.0; STEP];
-            self.vectors.distances(simd, query, &new[..count], &mut distances);
-            for (&row, &distance) in new[..count].iter().zip(&distances) {
-                if distance < bound {
-                    found.push(Hit { distance, row });
-                }
+        let (mut new, mut count) = ([0; STEP], 0);
+        for &vertex in vertices.iter().take(STEP) {
+            if visited.insert(vertex) {
+                self.vectors.prefetch(vertex);
+                new[count] = vertex;
+                count += 1;
             }
         }
+        self.score(simd, query, &new[..count], bound, found);
     }
 }
 
 impl Expander for Graph<'_> {
     type Query = Query;
     const MARK: Mark = Mark::OnPush;
+    const IN_STEPS: bool = true;
 
     #[inline(always)]
     fn enter<S: Simd>(&self, simd: S, query: &Query, visited: &mut Visited, found: &mut Vec<Hit>) {
-        self.score(simd, query, self.entries, f32::INFINITY, visited, found);
+        for entries in self.entries.chunks(STEP) {
+            self.look(simd, query, entries, f32::INFINITY, visited, found);
+        }
     }
 
     #[inline(always)]
@@ -71,7 +66,32 @@ impl Expander for Graph<'_> {
         found: &mut Vec<Hit>,
     ) -> f32 {
         // What fills a row up is the vertex itself, which was seen.
-        self.score(simd, query, self.adjacency.row(from.row), bound, visited, found);
+        for neighbours in self.adjacency.row(from.row).chunks(STEP) {
+            self.look(simd, query, neighbours, bound, visited, found);
+        }
         from.distance
+    }
+
+    #[inline(always)]
+    fn gather(&self, vertex: u32, visited: &mut Visited, new: &mut Vec<u32>) {
+        for &neighbour in self.adjacency.row(vertex) {
+            if visited.insert(neighbour) {
+                self.vectors.prefetch(neighbour);
+                new.push(neighbour);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn score<S: Simd>(&self, simd: S, query: &Query, new: &[u32], bound: f32, found: &mut Vec<Hit>) {
+        for new in new.chunks(STEP) {
+            let mut distances = [0.0; STEP];
+            self.vectors.distances(simd, query, new, &mut distances);
+            for (&row, &distance) in new.iter().zip(&distances) {
+                if distance < bound {
+                    found.push(Hit { distance, row });
+                }
+            }
+        }
     }
 }
