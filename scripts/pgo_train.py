@@ -19,6 +19,7 @@ METHODS: list[tuple[type[Any], dict[str, Any]]] = [
     *((cp.TurboQuant, {"bits": bits}) for bits in (1, 2, 3, 4)),
     *((cp.TurboQuant, {"bits": bits, "allocation": "fitted"}) for bits in (2, 4)),
     (cp.TurboQuant, {"bits": 4, "keep": "f16"}),
+    *((cp.PQ, {"subspaces": 16, "bits": bits}) for bits in (4, 8)),
     *((cp.LoRANN, {"bits": bits}) for bits in (4, 8)),
 ]
 

@@ -3,7 +3,7 @@
 //! `cargo bench -p counterpoint-benches` runs all; `--bench int8` one family. Read a family's throughput
 //! against `ceilings`, measured on the same machine in the same minutes.
 
-use counterpoint_core::simd::{GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, product, run};
+use counterpoint_core::simd::{GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, lookups, product, run};
 use counterpoint_core::synth::{Shape, sample};
 
 /// Normal values, the same every run.
@@ -81,6 +81,23 @@ impl Kernel for CodeSurvivors<'_> {
     #[inline(always)]
     fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
         simd.int8_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
+    }
+}
+
+/// A tile of queries against a group of codes.
+#[derive(Clone, Copy)]
+pub struct LookupSurvivors<'a>(
+    pub &'a [u8],
+    pub Option<&'a [f32; GROUP]>,
+    pub &'a lookups::Tile,
+    pub &'a [f32; TILE],
+);
+
+impl Kernel for LookupSurvivors<'_> {
+    type Output = [u64; TILE];
+    #[inline(always)]
+    fn call<S: Simd>(self, simd: S) -> [u64; TILE] {
+        simd.lookup_survivors(std::hint::black_box(self.0), self.1, self.2, self.3)
     }
 }
 

@@ -188,10 +188,10 @@ fn longer_codes_find_more_and_reranking_is_exact() {
         };
         let of = |subspaces, bits| hits(&fitted(metric, with(subspaces, bits), &sample.data, dim), None);
         let (four, eight) = (of(16, Bits::Four), of(16, Bits::Eight));
-        assert!(of(4, Bits::Four) < four && four < eight && eight > 800, "{metric:?}: {four}, {eight}");
+        assert!(of(4, Bits::Four) < four && four < eight && eight > 750, "{metric:?}: {four}, {eight}");
         let kept = fitted(metric, Parameters { keep: Keep::F32, ..with(8, Bits::Eight) }, &sample.data, dim);
         let (plain, some, default) = (hits(&kept, Some(0)), hits(&kept, Some(30)), hits(&kept, None));
-        assert!(plain < some && some <= default && default >= 980, "{plain}, {some}, {default} of 1000");
+        assert!(plain < some && some <= default && default >= 960, "{plain}, {some}, {default} of 1000");
         let options = SearchOptions { rerank: Some(4_000), ..SearchOptions::new(10) };
         assert!(kept.search(&queries, &options, &control).expect("found") == truth);
     }
