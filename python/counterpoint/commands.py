@@ -68,13 +68,15 @@ def build(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, pq, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
+            help="Vectors kept: none, int8, f16 or f32 (lvq, lorann, pq, turboquant: to "
+            "re-rank with; symphony-qg: in its rows, not none)."
         ),
     ] = None,
     bits: Annotated[
         int | None,
         typer.Option(
-            help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, 4 or 8."
+            help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, "
+            "4 or 8."
         ),
     ] = None,
     allocation: Annotated[
