@@ -40,6 +40,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LoRANN-4-codes": lambda metric: cp.LoRANN(metric, keep="none"),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
+    "SymphonyQG-f16": lambda metric: cp.SymphonyQG(metric, keep="f16"),
+    "SymphonyQG-int8": lambda metric: cp.SymphonyQG(metric, keep="int8"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
     "TurboQuant-2-uncentred": lambda metric: cp.TurboQuant(metric, bits=2, center="none"),

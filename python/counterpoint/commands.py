@@ -24,7 +24,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
-    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed")),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "keep", "seed")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -58,7 +58,8 @@ def build(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, turboquant: vectors kept to re-rank with: none, int8, f16 or f32."
+            help="lvq, lorann, turboquant: vectors kept to re-rank with: none, int8, f16 or f32; "
+            "symphony-qg: kept in the graph: int8, f16 or f32."
         ),
     ] = None,
     bits: Annotated[

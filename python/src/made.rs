@@ -40,8 +40,9 @@ impl Made {
             Made::Lvq { primary, keep } => {
                 format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
-            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, seed }) => format!(
-                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, seed={seed})"
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, keep, seed }) => format!(
+                "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, keep={:?}, seed={seed})",
+                keep.name()
             ),
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(
                 "TurboQuant({metric:?}, bits={bits}, allocation={:?}, center={:?}, keep={:?}, seed={seed})",

@@ -32,9 +32,10 @@ impl Query {
 
     /// Makes a row of the graph the query.
     #[inline(always)]
-    pub(crate) fn recall(&mut self, vector: &[f32], rotated: &[f32]) {
+    pub(crate) fn recall(&mut self, rows: &Rows, vertex: u32, rotated: &[f32]) {
         self.values.clear();
-        self.values.extend_from_slice(vector);
+        self.values.resize(rows.layout.stride(), 0.0);
+        rows.read(vertex, &mut self.values[..rows.layout.form.dim]);
         self.tables.refill(rotated);
     }
 }

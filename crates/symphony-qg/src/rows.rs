@@ -11,8 +11,8 @@
 //! has been visited whenever it is looked at; its scale is 0.
 
 use counterpoint_core::buffer::Buffer;
-use counterpoint_core::simd::nibbles::{self, BLOCK, RowTerms};
 use counterpoint_core::metric::Metric;
+use counterpoint_core::simd::nibbles::{self, BLOCK, RowTerms};
 use counterpoint_core::simd::{Simd, prefetch_far};
 use counterpoint_core::vectors::Matrix;
 

@@ -5,6 +5,12 @@
 //! of them may be kept. Where that is no less work than to compare all that is allowed, or less than
 //! [`SCAN_SHARE`] is allowed, all that is allowed is compared. A search that finds fewer than were asked for, and are
 //! there, is done again with four times the candidates, and in the end by comparing all.
+//!
+//! **Inner products** order rows alike for a query of any length t, but estimates do not: the error grows with ‖q − u‖
+//! (see `encode`), which beside ⟨q, u⟩ is √(1 − 2ρ cos φ + ρ²)/cos φ, where ρ = M/t, M is the rows' length in the graph's
+//! space and φ the angle between q and u. It is least at ρ = cos φ, never much above 1/cos φ where t is longer, and without
+//! bound where t is shorter. So under ip a query is multiplied by the power of two that brings it to between 2M and 4M, and
+//! distances are divided by it, which costs no precision.
 
 use std::cell::Cell;
 
@@ -12,6 +18,7 @@ use counterpoint_core::graph::Nearest;
 use counterpoint_core::graph::beam::{LANES, Lane, Task, search_all};
 use counterpoint_core::ids::RowMask;
 use counterpoint_core::index::{SearchError, SearchOptions};
+use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::{Simd, Work, run};
@@ -19,6 +26,7 @@ use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{RowSource, read_checked};
 
 use crate::graph::{Graph, Query};
+use crate::space::square;
 use crate::store::{DEAD, Edges, Learned};
 
 /// Queries of one item of parallel work.
@@ -27,6 +35,8 @@ const BATCH: usize = 1024;
 const SCAN_SHARE: f64 = 0.02;
 /// Rows that are compared in the time of one hop.
 const ROWS_A_HOP: usize = 4;
+/// Of a query under ip: the square of its length in units of M, to the nearest power of two.
+const LENGTH: f64 = 8.0;
 /// Rows asked for before they are compared.
 const AHEAD: usize = 4;
 
@@ -40,6 +50,8 @@ pub(crate) fn default_ef(k: usize) -> usize {
 struct Scratch {
     lanes: [Lane<Query>; LANES],
     nearest: Vec<Nearest>,
+    /// What distances are multiplied by.
+    units: Vec<f32>,
 }
 
 thread_local! {
@@ -120,13 +132,15 @@ impl Call<'_> {
                 let chosen: Vec<usize> = group.iter().map(|&(_, place)| queries[place]).collect();
                 let chosen = Chosen { call: self, queries: &chosen, ef, scratch };
                 run(self.control.level(), chosen)?;
-                for (&(_, place), nearest) in group.iter().zip(&scratch.nearest) {
+                for ((&(_, place), nearest), &unit) in group.iter().zip(&scratch.nearest).zip(&scratch.units)
+                {
                     let live = self.store.live();
                     let wanted = self.k.min(self.mask(queries[place]).map_or(live, RowMask::count));
                     if ef.is_some() && nearest.len() < wanted {
                         again.push(place);
                     } else {
-                        hits[place] = nearest.hits().collect();
+                        let hit = |hit: Hit| Hit { distance: unit * hit.distance, ..hit };
+                        hits[place] = nearest.hits().map(hit).collect();
                     }
                 }
             }
@@ -136,17 +150,31 @@ impl Call<'_> {
         Ok(hits)
     }
 
-    /// Reads a query.
+    /// Reads a query; gives the unit of its distances.
     #[inline(always)]
-    fn read(&self, number: usize, query: &mut Query) -> Result<(), SearchError> {
+    fn read(&self, number: usize, query: &mut Query) -> Result<f32, SearchError> {
         self.control.check()?;
         let dim = self.queries.dim();
         // Zeros beyond the end: of the padding, and under ip of the added value.
         query.values.clear();
         query.values.resize(self.learned.rows.layout.stride(), 0.0);
         read_checked(self.queries, number, &mut query.values[..dim])?;
-        Ok(self.store.metric.prepare(&mut query.values[..dim], number)?)
+        self.store.metric.prepare(&mut query.values[..dim], number)?;
+        if self.store.metric != Metric::Ip {
+            return Ok(1.0);
+        }
+        let factor = power_of_two((LENGTH * self.learned.length / square(&query.values[..dim])).sqrt());
+        query.values[..dim].iter_mut().for_each(|value| *value *= factor);
+        Ok(1.0 / factor)
     }
+}
+
+/// The power of two that is nearest to a ratio, within what queries may be multiplied by.
+fn power_of_two(ratio: f64) -> f32 {
+    // Neither is a product of a legal value and a legal length beyond what tables can have, nor 1 over the factor.
+    let exponent =
+        if ratio.is_finite() && ratio > 0.0 { ratio.log2().round().clamp(-60.0, 60.0) } else { 0.0 };
+    exponent.exp2() as f32
 }
 
 /// Some queries that are searched in the same way.
@@ -163,14 +191,16 @@ impl Work for Chosen<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let Self { call, queries, ef, scratch } = self;
-        let Scratch { lanes, nearest } = scratch;
+        let Scratch { lanes, nearest, units } = scratch;
+        units.clear();
+        units.resize(queries.len(), 1.0);
         nearest.resize_with(queries.len().max(nearest.len()), Nearest::default);
         nearest.iter_mut().take(queries.len()).for_each(|nearest| nearest.begin(call.k));
         let Some(ef) = ef else {
             let [lane, ..] = lanes;
             let query = lane.query_mut();
-            for (&number, nearest) in queries.iter().zip(nearest) {
-                call.read(number, query)?;
+            for ((&number, nearest), unit) in queries.iter().zip(nearest).zip(units) {
+                *unit = call.read(number, query)?;
                 call.scan(simd, number, query, nearest);
             }
             return Ok(());
@@ -178,10 +208,10 @@ impl Work for Chosen<'_> {
         // Without dead vertices they are the rows.
         let all = matches!(call.masks, Masks::All) && call.store.live() == call.learned.rows.len();
         if all {
-            let task = &mut Keep::<false> { call, queries, nearest };
+            let task = &mut Keep::<false> { call, queries, nearest, units };
             return search_all(simd, &call.graph, queries.len(), ef, lanes, task);
         }
-        let task = &mut Keep::<true> { call, queries, nearest };
+        let task = &mut Keep::<true> { call, queries, nearest, units };
         search_all(simd, &call.graph, queries.len(), ef, lanes, task)
     }
 }
@@ -191,6 +221,7 @@ struct Keep<'a, const FILTERED: bool> {
     call: &'a Call<'a>,
     queries: &'a [usize],
     nearest: &'a mut [Nearest],
+    units: &'a mut [f32],
 }
 
 impl<'a, const FILTERED: bool> Task<Graph<'a>> for Keep<'a, FILTERED> {
@@ -198,7 +229,7 @@ impl<'a, const FILTERED: bool> Task<Graph<'a>> for Keep<'a, FILTERED> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&mut self, simd: S, number: usize, query: &mut Query) -> Result<(), SearchError> {
-        self.call.read(self.queries[number], query)?;
+        self.units[number] = self.call.read(self.queries[number], query)?;
         query.prepare(simd, &self.call.learned.frame);
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Edges {
         }
         let (vectors, length) = prepared(rows, self.metric, self.parameters.keep, None, control)?;
         let frame = frame(&vectors, self.parameters.seed, control)?;
-        let (graph, entries) = build(&vectors, self.metric, &self.parameters, &frame, control)?;
+        let (graph, entries) = build(vectors, self.metric, &self.parameters, &frame, control)?;
         let places: Vec<u32> = (0..rows.len() as u32).collect();
         let (entries, owners) = (Column::new(&entries), Column::new(&places));
         let learned = Learned { frame: Arc::new(frame), length, rows: graph, entries, owners, places };

@@ -95,7 +95,7 @@ impl Fresh {
         let (vectors, _) = prepared(rows, metric, store.parameters().keep, Some(learned.length), control)?;
         let beside = match rows.len() {
             0..=FEW => None,
-            _ => Some(build(&vectors, metric, &store.parameters(), &learned.frame, control)?.0),
+            _ => Some(build(vectors.clone(), metric, &store.parameters(), &learned.frame, control)?.0),
         };
         control.expect(rows.len());
         let find = Find { store, learned, vectors: &vectors, beside: beside.as_ref(), metric };
@@ -300,7 +300,7 @@ impl Learned {
                 self.rows.read(vertex, vectors.row_mut(to));
             }
             let places: HashMap<u32, u32> = needed.iter().copied().zip(0..).collect();
-            let Ok(sources) = Sources::new(&self.frame, metric, &vectors, control) else { return };
+            let Ok(sources) = Sources::new(&self.frame, metric, vectors, control) else { return };
             let coded = control.map(part.chunks(PART), |lists| {
                 Ok::<_, Cancelled>(run(
                     control.level(),
@@ -487,7 +487,7 @@ impl Learned {
         if entries.is_empty() {
             entries.push(0);
         }
-        let rows = joined(&vectors, &lists, &entries, metric, rows.layout, &self.frame, control)?;
+        let rows = joined(vectors, &lists, &entries, metric, rows.layout, &self.frame, control)?;
         let places: Vec<u32> = (0..places.len() as u32).collect();
         let (entries, owners) = (Column::new(&entries), Column::new(&places));
         Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, entries, owners, places })

@@ -110,6 +110,12 @@ impl Pool {
         Some(popped)
     }
 
+    /// How many of the nearest candidates were popped, without one between that was not.
+    #[inline(always)]
+    pub fn done(&self) -> usize {
+        self.next
+    }
+
     /// The candidate that [`Pool::pop`] would give.
     #[inline(always)]
     pub fn peek(&self) -> Option<Hit> {

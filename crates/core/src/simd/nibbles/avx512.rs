@@ -60,8 +60,7 @@ pub(crate) unsafe fn below(view: View<'_>, terms: Terms, values: &mut [f32; BLOC
         // SAFETY: each array has 2 × 16 values.
         let rows = unsafe { _mm512_loadu_si512(view.rows.as_ptr().add(16 * i).cast()) };
         let scale = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(rows));
-        let offset =
-            _mm512_castsi512_ps(_mm512_and_si512(rows, _mm512_set1_epi32(UPPER.cast_signed())));
+        let offset = _mm512_castsi512_ps(_mm512_and_si512(rows, _mm512_set1_epi32(UPPER.cast_signed())));
         let product = _mm512_fmadd_ps(alpha, _mm512_cvtepi32_ps(sums), beta);
         let value = _mm512_fmadd_ps(unit, _mm512_fmadd_ps(scale, product, offset), base);
         // SAFETY: as above.
