@@ -48,6 +48,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "PQ-4-f16": lambda metric: cp.PQ(metric, subspaces=11, bits=4, keep="f16", seed=7),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
+    "SymphonyQG-f16": lambda metric: cp.SymphonyQG(metric, keep="f16"),
+    "SymphonyQG-int8": lambda metric: cp.SymphonyQG(metric, keep="int8"),
     "SymphonyQG-pq4": lambda metric: cp.SymphonyQG(metric, edge_codes="pq4"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),

@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
     "pq": (cp.PQ, ("subspaces", "bits", "keep", "seed")),
-    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed", "edge_codes")),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "keep", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.

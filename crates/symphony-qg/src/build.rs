@@ -22,7 +22,6 @@ struct Builder<'a> {
     rows: Rows,
     entries: Vec<u32>,
     metric: Metric,
-    vectors: &'a Matrix<f32>,
     sources: &'a Sources,
 }
 
@@ -45,8 +44,7 @@ impl Method for Builder<'_> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&self, simd: S, vertex: u32, query: &mut Query) {
-        let (vector, rotated) = (self.vectors.padded(vertex as usize), self.sources.rotated(vertex));
-        query.recall(simd, self.sources.codebooks.as_deref(), vector, rotated);
+        query.recall(simd, &self.rows, self.sources, vertex);
     }
 }
 
@@ -71,26 +69,28 @@ pub(crate) fn frame(
 }
 
 /// The rows of prepared vectors, and where searches begin.
+///
+/// The graph is built of rotated vectors, which are as far apart: once the rows have them, vectors need no memory.
 pub(crate) fn build(
-    vectors: &Matrix<f32>,
+    vectors: Matrix<f32>,
     metric: Metric,
     parameters: &Parameters,
     frame: &Frame,
     control: &Control,
 ) -> Result<(Rows, Vec<u32>), Cancelled> {
-    let sources = Sources::new(frame, metric, vectors, control)?;
     let form = Form { keep: parameters.keep, dim: vectors.dim(), added: metric == Metric::Ip };
     let layout = Layout { form, bits: frame.rotation.padded(), degree: parameters.degree };
-    let rows = with_vectors(layout, vectors, control)?;
+    let rows = with_vectors(layout, &vectors, control)?;
+    let sources = Sources::new(frame, metric, vectors, control)?;
     let plan = Build {
         degree: parameters.degree,
         ef: parameters.ef_construction,
         seed: parameters.seed,
         ..Build::default()
     };
-    control.expect(plan.units(vectors.rows()));
-    let mut builder = Builder { rows, entries: Vec::new(), metric, vectors, sources: &sources };
-    plan.run(vectors, &mut builder, control)?;
+    control.expect(plan.units(rows.len()));
+    let mut builder = Builder { rows, entries: Vec::new(), metric, sources: &sources };
+    plan.run(&sources, &mut builder, control)?;
     Ok((builder.rows, builder.entries))
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn with_vectors(
 
 /// The edges of rows that are not coded yet, joined so that every vertex can be reached, coded.
 pub(crate) fn joined(
-    vectors: &Matrix<f32>,
+    vectors: Matrix<f32>,
     lists: &[Vec<u32>],
     entries: &[u32],
     metric: Metric,
@@ -122,9 +122,9 @@ pub(crate) fn joined(
     frame: &Frame,
     control: &Control,
 ) -> Result<Rows, Cancelled> {
-    let adjacency = change::joined(vectors, lists, entries, layout.degree, control)?;
+    let adjacency = change::joined(&vectors, lists, entries, layout.degree, control)?;
+    let mut rows = with_vectors(layout, &vectors, control)?;
     let sources = Sources::new(frame, metric, vectors, control)?;
-    let mut rows = with_vectors(layout, vectors, control)?;
     encode(&mut rows, &sources, |vertex| adjacency.of(vertex), control)?;
     Ok(rows)
 }

@@ -8,7 +8,7 @@ use counterpoint_core::select::Hit;
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::nibbles::{self, BLOCK, Terms};
 
-use crate::encode::{Frame, Scratch};
+use crate::encode::{Frame, Scratch, Sources};
 use crate::rows::Rows;
 
 /// A query, ready.
@@ -16,6 +16,8 @@ use crate::rows::Rows;
 pub(crate) struct Query {
     /// Padded as vectors are.
     pub(crate) values: Vec<f32>,
+    /// What distances are multiplied by in the end.
+    pub(crate) unit: f32,
     rotated: Vec<f32>,
     scratch: Scratch,
     tables: nibbles::Query,
@@ -55,16 +57,11 @@ impl Query {
 
     /// Makes a row of the graph the query.
     #[inline(always)]
-    pub(crate) fn recall<S: Simd>(
-        &mut self,
-        simd: S,
-        codebooks: Option<&ProductQuantizer>,
-        vector: &[f32],
-        rotated: &[f32],
-    ) {
+    pub(crate) fn recall<S: Simd>(&mut self, simd: S, rows: &Rows, sources: &Sources, vertex: u32) {
         self.values.clear();
-        self.values.extend_from_slice(vector);
-        self.refill(simd, codebooks, rotated);
+        self.values.resize(rows.layout.stride(), 0.0);
+        rows.read(vertex, &mut self.values[..rows.layout.form.dim]);
+        self.refill(simd, sources.codebooks.as_deref(), sources.rotated(vertex));
     }
 }
 

@@ -97,7 +97,7 @@ impl Edges {
         }
         let (vectors, length) = prepared(rows, self.metric, self.parameters.keep, None, control)?;
         let frame = frame(&vectors, &self.parameters, control)?;
-        let (graph, entries) = build(&vectors, self.metric, &self.parameters, &frame, control)?;
+        let (graph, entries) = build(vectors, self.metric, &self.parameters, &frame, control)?;
         let roster = Roster::new(rows.len(), &entries);
         let learned = Learned { frame: Arc::new(frame), length, rows: graph, roster };
         Ok(Self::with(self.metric, self.parameters, Some(rows.dim()), Some(learned)))

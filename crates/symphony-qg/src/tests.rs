@@ -70,7 +70,7 @@ fn errors(metric: Metric, dim: usize, codes: EdgeCodes, seeds: u64, level: Level
         let form = Form { keep: Keep::F32, dim: vectors.dim(), added: metric == Metric::Ip };
         let layout = Layout { form, bits: frame.rotation.padded(), degree: 32 };
         let mut graph = with_vectors(layout, &vectors, &control).expect("not cancelled");
-        let sources = Sources::new(&frame, metric, &vectors, &control).expect("not cancelled");
+        let sources = Sources::new(&frame, metric, vectors.clone(), &control).expect("not cancelled");
         let of = |vertex: u32| if vertex == 0 { neighbours.as_slice() } else { &[] };
         encode(&mut graph, &sources, of, &control).expect("not cancelled");
         let graph = Graph { rows: &graph, entries: &[0], metric, exact: true };

@@ -123,7 +123,7 @@ impl Fresh {
         let (vectors, _) = prepared(rows, metric, store.parameters().keep, Some(learned.length), control)?;
         let beside = match rows.len() {
             0..=FEW => None,
-            _ => Some(build(&vectors, metric, &store.parameters(), &learned.frame, control)?.0),
+            _ => Some(build(vectors.clone(), metric, &store.parameters(), &learned.frame, control)?.0),
         };
         control.expect(rows.len());
         let find = Find { learned, graph: learned.graph(metric, true) };
@@ -194,7 +194,7 @@ impl Learned {
                 self.rows.read(vertex, vectors.row_mut(to));
             }
             let places: HashMap<u32, u32> = needed.iter().copied().zip(0..).collect();
-            let Ok(sources) = Sources::new(&self.frame, metric, &vectors, control) else { return };
+            let Ok(sources) = Sources::new(&self.frame, metric, vectors, control) else { return };
             let coded = control.map(part.chunks(PART), |lists| {
                 Ok::<_, Cancelled>(run(
                     control.level(),
@@ -275,7 +275,7 @@ impl Learned {
             rows.read(vertex, vectors.row_mut(to));
         }
         let roster = roster.compacted();
-        let rows = joined(&vectors, &lists, roster.entries(), metric, rows.layout, &self.frame, control)?;
+        let rows = joined(vectors, &lists, roster.entries(), metric, rows.layout, &self.frame, control)?;
         Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, roster })
     }
 }

@@ -166,6 +166,8 @@ METHODS: tuple[Spec, ...] = (
     _lorann("lorann-int8", "lorann-1x-b4-r64", keep="int8"),
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
     _symphony_qg("symphony-qg", "rabitqlib-qg32"),
+    _symphony_qg("symphony-qg-f16", "rabitqlib-qg32", keep="f16"),
+    _symphony_qg("symphony-qg-int8", "rabitqlib-qg32", keep="int8"),
     _symphony_qg("symphony-qg-64", "rabitqlib-qg64", degree=64),
     _symphony_qg("symphony-qg-pq4", "rabitqlib-qg32", edge_codes="pq4"),
 )
