@@ -174,10 +174,10 @@ def test_fewer_bytes_find_as_much() -> None:
 def test_what_f16_cannot_hold_is_refused() -> None:
     rows = normal(40, 5)
     rows[7, 2] = 70_000
-    with pytest.raises(ValueError, match="70000"):
+    with pytest.raises(ValueError, match="fit f16"):
         cp.SymphonyQG("l2", keep="f16").fit(rows)
     index = cp.SymphonyQG("l2", keep="f16").fit(rows[:7])
-    with pytest.raises(ValueError, match="70000"):
+    with pytest.raises(ValueError, match="fit f16"):
         index.add(rows[7:9])
     assert len(index) == 7
     cp.SymphonyQG("cosine", keep="f16").fit(rows)
