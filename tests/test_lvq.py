@@ -17,7 +17,7 @@ import counterpoint as cp
 from support import LEVELS, METRICS, Array, need, normal, python
 
 F32 = np.float32
-LEVEL_PAIRS = [(4, 0), (8, 0), (4, 4), (4, 8), (8, 8)]
+LEVEL_PAIRS: list[Any] = [(4, 0), (8, 0), (4, 4), (4, 8), (8, 8)]
 
 
 @dataclass
@@ -39,6 +39,12 @@ class Encoded:
             finer = 2**self.residual_bits - 1
             s, b, codes = s / finer, b - s / 2, codes * finer + self.residual
         return np.asarray(s * codes + b + self.mean)
+
+
+def lvq(metric: Any, levels: Any, keep: Any = "none") -> cp.LVQ:
+    """An index of these levels."""
+    primary, residual = levels
+    return cp.LVQ(metric, primary, residual, keep)
 
 
 def prepared(rows: Array, metric: str) -> Array:
@@ -124,7 +130,7 @@ def rows_of_all_kinds(n: int, d: int) -> Array:
 @pytest.mark.parametrize(("n", "d"), [(1, 5), (63, 1), (64, 3), (130, 8), (500, 100), (70, 1537)])
 def test_codes_bit_for_bit(metric: Any, levels: Any, n: int, d: int, tmp_path: Path) -> None:
     rows = rows_of_all_kinds(n, d)
-    index = cp.LVQ(metric, *levels).fit(rows)
+    index = lvq(metric, levels).fit(rows)
     index.save(tmp_path / "x.cp")
     mine, theirs = stored(tmp_path / "x.cp"), encode(rows, metric, *levels)
     np.testing.assert_array_equal(mine.mean, theirs.mean)
@@ -160,7 +166,7 @@ def test_distances_are_those_to_the_decoded_rows(
     metric: Any, levels: Any, d: int, tmp_path: Path
 ) -> None:
     rows, queries = normal(300, d) + 0.5, normal(9, d, seed=2)
-    index = cp.LVQ(metric, *levels).fit(rows)
+    index = lvq(metric, levels).fit(rows)
     index.save(tmp_path / "x.cp")
     code = stored(tmp_path / "x.cp")
     decoded, q = code.decode(), queries.astype(np.float64)
@@ -197,7 +203,7 @@ def test_distances_are_those_to_the_decoded_rows(
 @pytest.mark.parametrize("levels", LEVEL_PAIRS)
 def test_full_reranking_on_f32_is_exact_search(metric: Any, levels: Any) -> None:
     rows, queries = normal(400, 33), normal(20, 33, seed=2)
-    found = cp.LVQ(metric, *levels, "f32").fit(rows).search(queries, 10, rerank=400)
+    found = lvq(metric, levels, "f32").fit(rows).search(queries, 10, rerank=400)
     exact = cp.Flat(metric).fit(rows).search(queries, 10)
     np.testing.assert_array_equal(found.ids, exact.ids)
     np.testing.assert_array_equal(found.distances, exact.distances)
@@ -207,7 +213,7 @@ def test_full_reranking_on_f32_is_exact_search(metric: Any, levels: Any) -> None
 def test_bytes_per_vector(levels: Any) -> None:
     rows = normal(6400, 384)
     for metric, constants in (("cosine", 8), ("l2", 16)):
-        index = cp.LVQ(metric, *levels).fit(rows)
+        index = lvq(metric, levels).fit(rows)
         most = 384 * sum(levels) / 8 + constants
         assert len(index.to_bytes()) / 6400 <= most
         assert index.stats()["bytes_per_vector"] <= most
@@ -217,7 +223,7 @@ def test_bytes_per_vector(levels: Any) -> None:
 @pytest.mark.parametrize("levels", LEVEL_PAIRS)
 def test_errors_are_in_the_stats(metric: Any, levels: Any) -> None:
     rows = normal(900, 40)
-    index = cp.LVQ(metric, *levels).fit(rows)
+    index = lvq(metric, levels).fit(rows)
     lost = index.reconstruct(index.ids).astype(np.float64) - prepared(rows, metric)
     stats = index.stats()
     assert 0.9 < stats["mean_squared_error"] / (lost**2).mean() < 1.1
@@ -235,14 +241,14 @@ def test_a_residual_is_dropped(mmap: bool, tmp_path: Path) -> None:
     path = tmp_path / "x.cp"
     for metric in METRICS:
         for primary, residual in LEVEL_PAIRS:
-            index = cp.LVQ(metric, primary, residual).fit(rows)  # type: ignore[call-overload, arg-type, unused-ignore]
+            index = lvq(metric, (primary, residual)).fit(rows)
             index.remove([5, 9])
             index.tune(X=rows[index.ids])
             index.save(path)
             before = index.to_bytes()
             dropped = cp.LVQ.load(path, mmap=mmap, verify=False).without_residual()
             assert (dropped.primary, dropped.residual) == (primary, 0)
-            plain = cp.LVQ(metric, primary).fit(rows)  # type: ignore[arg-type]
+            plain = lvq(metric, (primary, 0)).fit(rows)
             plain.remove([5, 9])
             if residual:
                 assert dropped.to_bytes() == plain.to_bytes()
@@ -260,10 +266,10 @@ def test_a_residual_is_dropped(mmap: bool, tmp_path: Path) -> None:
 def test_compact_goes_by_the_mean_of_the_rows_there_are() -> None:
     rows = normal(600, 16)
     rows[200:] += 4
-    for primary, residual in LEVEL_PAIRS:
-        index = cp.LVQ("l2", primary, residual, "f32").fit(rows[:200])  # type: ignore[arg-type]
+    for levels in LEVEL_PAIRS:
+        index = lvq("l2", levels, "f32").fit(rows[:200])
         index.add(rows[200:])
-        whole = cp.LVQ("l2", primary, residual, "f32").fit(rows)  # type: ignore[arg-type]
+        whole = lvq("l2", levels, "f32").fit(rows)
         assert index.to_bytes() != whole.to_bytes()
         index.compact()
         assert index.to_bytes() == whole.to_bytes()
@@ -274,10 +280,10 @@ def test_data_of_any_size(size: float) -> None:
     rows, queries = normal(500, 20), normal(30, 20, seed=2)
     for metric in METRICS:
         for levels in LEVEL_PAIRS:
-            one = cp.LVQ(metric, *levels).fit(rows)  # type: ignore[call-overload, unused-ignore]
-            other = cp.LVQ(metric, *levels).fit(rows * F32(size))  # type: ignore[call-overload, unused-ignore]
-            found = one.search(queries).ids, other.search(queries * F32(size)).ids
-            same = np.mean([len({*a} & {*b}) for a, b in zip(*map(np.ndarray.tolist, found))])  # noqa: B905
+            one = lvq(metric, levels).fit(rows)
+            other = lvq(metric, levels).fit(rows * F32(size))
+            found = zip(one.search(queries).ids, other.search(queries * F32(size)).ids, strict=True)
+            same = np.mean([np.isin(mine, theirs).sum() for mine, theirs in found])
             assert same >= 9.5, (metric, levels)
 
 
