@@ -93,17 +93,18 @@ def build(
         bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
     ] = None,
     degree: Annotated[
-        int | None, typer.Option(
-            help="symphony-qg, lvq of a graph: neighbours of a vector, a multiple of 32."
-        ),
+        int | None,
+        typer.Option(help="symphony-qg, lvq of a graph: neighbours of a vector, a multiple of 32."),
     ] = None,
     ef_construction: Annotated[
-        int | None, typer.Option(
+        int | None,
+        typer.Option(
             help="symphony-qg, lvq of a graph: candidates of the searches it is built by."
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(
+        int | None,
+        typer.Option(
             help="lorann, symphony-qg, turboquant, lvq of a graph: of all that is random."
         ),
     ] = None,
