@@ -203,6 +203,8 @@ def test_reconstruct(method: str, metric: str) -> None:
         "LoRANN-4-codes": 0.3,
         "SymphonyQG": 1e-7,
         "SymphonyQG-64": 1e-7,
+        "SymphonyQG-f16": 2e-3,
+        "SymphonyQG-int8": 0.02,
         "TurboQuant-4": 0.3,
         "TurboQuant-3": 0.6,
         "TurboQuant-2-uncentred": 1.2,

@@ -75,8 +75,9 @@ impl RowSource for Chained<'_> {
 impl Fresh {
     /// Builds the index anew.
     pub(crate) fn whole(store: &Edges, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        let built =
+        let mut built =
             store.built(&Chained(store, rows), control).map_err(|error| error.counted_from(store.live()))?;
+        built.keep_vectors(store);
         Ok(Self(Plan::Whole(Box::new(built), store.live())))
     }
 
@@ -455,7 +456,9 @@ impl Edges {
         }
         if dead.saturating_mul(WORN) > learned.places.len() {
             // Rows that were in the index are legal: nothing but a wish to stop can end this.
-            *self = self.built(&*self, control).map_err(|_| Cancelled)?;
+            let mut built = self.built(&*self, control).map_err(|_| Cancelled)?;
+            built.keep_vectors(self);
+            *self = built;
         } else if dead > 0 {
             let fresh = learned.bridged(metric, control)?;
             if let Some(learned) = self.learned_mut() {
@@ -487,7 +490,8 @@ impl Learned {
         if entries.is_empty() {
             entries.push(0);
         }
-        let rows = joined(vectors, &lists, &entries, metric, rows.layout, &self.frame, control)?;
+        let mut rows = joined(vectors, &lists, &entries, metric, rows.layout, &self.frame, control)?;
+        (0..).zip(places).for_each(|(to, &from)| rows.copy_vector(to, &self.rows, from));
         let places: Vec<u32> = (0..places.len() as u32).collect();
         let (entries, owners) = (Column::new(&entries), Column::new(&places));
         Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, entries, owners, places })
