@@ -211,6 +211,8 @@ def test_reconstruct(method: str, metric: str) -> None:
         "PQ-4-f16": 2e-3,
         "SymphonyQG": 1e-7,
         "SymphonyQG-64": 1e-7,
+        "SymphonyQG-f16": 2e-3,
+        "SymphonyQG-int8": 0.02,
         "SymphonyQG-pq4": 1e-7,
         "TurboQuant-4": 0.3,
         "TurboQuant-3": 0.6,

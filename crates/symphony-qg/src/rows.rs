@@ -146,6 +146,12 @@ impl Rows {
         form.read(&self.row(vertex)[..form.bytes()], out);
     }
 
+    /// Gives a vertex the vector of one of other rows of the same layout.
+    pub(crate) fn copy_vector(&mut self, to: u32, other: &Self, from: u32) {
+        let (form, bytes) = (self.layout.form, self.layout.form.bytes());
+        form.copy(&mut self.row_mut(to)[..bytes], &other.row(from)[..bytes]);
+    }
+
     /// The neighbours of a vertex.
     pub(crate) fn neighbours(&self, vertex: u32) -> impl Iterator<Item = u32> {
         let (_, blocks) = self.layout.parts(self.row(vertex));

@@ -90,6 +90,16 @@ impl Edges {
         self.learned.as_ref().map_or(0, |learned| learned.roster.live())
     }
 
+    /// Takes over the vectors of the rows of `old`, which are the first here, as they were kept: decoded and coded again
+    /// they would not be quite the same.
+    pub(crate) fn keep_vectors(&mut self, old: &Self) {
+        if let (Some(learned), Some(old)) = (&mut self.learned, &old.learned) {
+            for (&to, &from) in learned.roster.places().iter().zip(old.roster.places()) {
+                learned.rows.copy_vector(to, &old.rows, from);
+            }
+        }
+    }
+
     /// Learns and builds from rows.
     pub(crate) fn built(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
         if rows.len() >= MAX_VERTICES {

@@ -103,8 +103,9 @@ impl<'a> Finding for Find<'a> {
 impl Fresh {
     /// Builds the index anew.
     pub(crate) fn whole(store: &Edges, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        let built =
+        let mut built =
             store.built(&Chained(store, rows), control).map_err(|error| error.counted_from(store.live()))?;
+        built.keep_vectors(store);
         Ok(Self(Plan::Whole(Box::new(built), store.live())))
     }
 
@@ -252,7 +253,11 @@ impl Edges {
                 return Ok(());
             }
             // Rows that were in the index are legal: nothing but a wish to stop can end this.
-            Wear::Much => *self = self.built(&*self, control).map_err(|_| Cancelled)?,
+            Wear::Much => {
+                let mut built = self.built(&*self, control).map_err(|_| Cancelled)?;
+                built.keep_vectors(self);
+                *self = built;
+            }
             Wear::Some => {
                 let fresh = learned.bridged(metric, control)?;
                 if let Some(learned) = self.learned_mut() {
@@ -274,8 +279,9 @@ impl Learned {
         for (to, &vertex) in roster.places().iter().enumerate() {
             rows.read(vertex, vectors.row_mut(to));
         }
-        let roster = roster.compacted();
-        let rows = joined(vectors, &lists, roster.entries(), metric, rows.layout, &self.frame, control)?;
-        Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, roster })
+        let compacted = roster.compacted();
+        let mut rows = joined(vectors, &lists, compacted.entries(), metric, rows.layout, &self.frame, control)?;
+        (0..).zip(roster.places()).for_each(|(to, &from)| rows.copy_vector(to, &self.rows, from));
+        Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, roster: compacted })
     }
 }

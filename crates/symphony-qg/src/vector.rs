@@ -158,6 +158,20 @@ impl Form {
         }
     }
 
+    /// Copies a vector, but for the value that was added.
+    pub(crate) fn copy(&self, to: &mut [u8], from: &[u8]) {
+        let bytes = match self.keep {
+            Keep::None | Keep::F32 => 4 * self.own(),
+            Keep::F16 => 2 * self.own(),
+            Keep::Int8 => self.own(),
+        };
+        to[..bytes].copy_from_slice(&from[..bytes]);
+        if self.keep == Keep::Int8 {
+            let terms = from.len() - 4 * self.terms();
+            to[terms..terms + 8].copy_from_slice(&from[terms..terms + 8]);
+        }
+    }
+
     /// Whether a vector is such as an index may hold.
     pub(crate) fn is_legal(&self, vector: &[u8]) -> bool {
         let (values, terms) = self.split(vector);

@@ -539,3 +539,27 @@ fn hostile_files_are_errors() {
         assert!(tampered(&index, "graph", change, &[]).is_err(), "{keep:?} {at} {value}");
     }
 }
+
+#[test]
+fn what_is_kept_stays_as_it_is() {
+    let Sample { data, .. } = sample(Shape::Gaussian, 400, 0, 20, 3);
+    for (metric, keep) in METRICS.iter().flat_map(|&m| [Keep::F32, Keep::F16, Keep::Int8].map(|k| (m, k))) {
+        let mut index = fitted(metric, Parameters { keep, ..Parameters::default() }, &data[..300 * 20], 20);
+        let control = Control::default();
+        let kept: Vec<i64> = (200..300).collect();
+        let vectors = |index: &SymphonyQg| {
+            let found = index.reconstruct(&kept).expect("there");
+            (0..kept.len()).flat_map(|row| found.row(row).to_vec()).collect::<Vec<_>>()
+        };
+        let before = vectors(&index);
+        // Few, so that neighbours are mended; then many, so that the graph is built anew; then more rows than there are.
+        index.remove(&[3, 7]).expect("there");
+        index.compact(&control).expect("not cancelled");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
+        index.remove(&(20..200).collect::<Vec<i64>>()).expect("there");
+        index.compact(&control).expect("not cancelled");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
+        index.add(&rows(&data[..200 * 20], 20), None, &control).expect("sound rows");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
+    }
+}
