@@ -457,7 +457,6 @@ fn hostile_files_are_errors() {
     }
     for (key, value) in [
         ("structure", serde_json::Value::from("tree")),
-        ("primary", 8.into()),
         ("primary", 5.into()),
         ("residual", 4.into()),
         ("residual", 0.into()),

@@ -28,7 +28,7 @@ use counterpoint_core::buffer::Buffer;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::int8::{self, Bits};
-use counterpoint_core::simd::{Simd, lines, prefetch, run};
+use counterpoint_core::simd::{Simd, lines, prefetch, prefetch_far, run};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{InputError, Kept, Matrix};
 
@@ -321,7 +321,7 @@ impl Vectors {
     /// Asks for what [`Vectors::distances`] reads of a vertex.
     #[inline(always)]
     pub(crate) fn prefetch(&self, vertex: u32) {
-        prefetch(self.primary_rows().row(vertex));
+        prefetch_far(self.primary_rows().row(vertex));
         prefetch(&bytemuck::bytes_of(self.constants_of(vertex))[..1]);
     }
 
@@ -342,13 +342,13 @@ impl Vectors {
     #[inline(always)]
     pub(crate) fn refine<S: Simd>(&self, simd: S, query: &Query, bits: Bits, hits: &mut [Hit]) {
         let rows = lines::Rows::new(bits, self.dim(), self.residual.as_bytes());
-        hits.iter().take(BLOCK).for_each(|hit| prefetch(rows.row(hit.row)));
+        hits.iter().take(BLOCK).for_each(|hit| prefetch_far(rows.row(hit.row)));
         let (mut ids, mut sums) = ([0; BLOCK], [[0; 2]; BLOCK]);
         let largest = f64::from(bits.max_code());
         let mut left = hits;
         while !left.is_empty() {
             let (hits, after) = left.split_at_mut(left.len().min(BLOCK));
-            after.iter().take(BLOCK).for_each(|hit| prefetch(rows.row(hit.row)));
+            after.iter().take(BLOCK).for_each(|hit| prefetch_far(rows.row(hit.row)));
             let (ids, sums) = (&mut ids[..hits.len()], &mut sums[..hits.len()]);
             ids.iter_mut().zip(&*hits).for_each(|(id, hit)| *id = hit.row);
             simd.lines_dots(rows, ids, &query.residual, sums);
