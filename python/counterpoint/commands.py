@@ -59,14 +59,12 @@ def build(
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, pq, turboquant: vectors kept to re-rank: none, int8, f16 or f32."
+            help="lvq, lorann, pq, turboquant: vectors to re-rank with: none, int8, f16 or f32."
         ),
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(
-            help="turboquant: bits of a value, 1 to 4; lorann, pq: of a coefficient or part, 4 or 8."
-        ),
+        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann, pq: of a part, 4 or 8."),
     ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")
