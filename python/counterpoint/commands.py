@@ -74,10 +74,7 @@ def build(
     ] = None,
     bits: Annotated[
         int | None,
-        typer.Option(
-            help="turboquant: bits of a value, 1 to 4; lorann: of a coefficient, pq: of a part, "
-            "4 or 8."
-        ),
+        typer.Option(help="turboquant: bits of a value, 1 to 4; lorann, pq: of a part, 4 or 8."),
     ] = None,
     allocation: Annotated[
         str | None, typer.Option(help="turboquant: where the bits go: even or fitted.")

@@ -280,7 +280,8 @@ impl Learned {
             rows.read(vertex, vectors.row_mut(to));
         }
         let compacted = roster.compacted();
-        let mut rows = joined(vectors, &lists, compacted.entries(), metric, rows.layout, &self.frame, control)?;
+        let mut rows =
+            joined(vectors, &lists, compacted.entries(), metric, rows.layout, &self.frame, control)?;
         (0..).zip(roster.places()).for_each(|(to, &from)| rows.copy_vector(to, &self.rows, from));
         Ok(Self { frame: Arc::clone(&self.frame), length: self.length, rows, roster: compacted })
     }
