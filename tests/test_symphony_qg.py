@@ -58,7 +58,9 @@ def test_an_object_says_how_it_was_made() -> None:
     default = cp.SymphonyQG("l2")
     assert (default.degree, default.keep, default.seed) == (32, "f32", 0)
     assert default.edge_codes == "rabitq"
-    assert cp.from_bytes(cp.SymphonyQG("l2", edge_codes="pq4").to_bytes()).edge_codes == "pq4"
+    learned = cp.from_bytes(cp.SymphonyQG("l2", edge_codes="pq4").to_bytes())
+    assert isinstance(learned, cp.SymphonyQG)
+    assert learned.edge_codes == "pq4"
     with pytest.raises(ValueError, match='edge_codes: expected "rabitq" or "pq4", got "pq8"'):
         cp.SymphonyQG("l2", edge_codes="pq8")  # type: ignore[arg-type]
     assert repr(cp.SymphonyQG("ip", 64, 20, "f16", 3)) == (
@@ -190,7 +192,7 @@ def test_inner_products_of_unequal_lengths() -> None:
     queries = normal(200, 48, seed=2)
     truth = np.sort(exact(queries, rows, "ip"), axis=1)[:, 9:10]
     for keep in ("f32", "int8"):
-        index = cp.SymphonyQG("ip", keep=keep).fit(rows)  # type: ignore[arg-type]
+        index = cp.SymphonyQG("ip", keep=keep).fit(rows)
         for length in (1e-3, 1.0, 1e3):
             found = index.search(length * queries)
             assert (found.distances <= length * (truth + 0.01 * np.abs(truth))).mean() >= 0.95
