@@ -8,7 +8,7 @@
 //! What is done with the popped vertices and their distances is the caller's: a search keeps the nearest ([`super::Nearest`],
 //! perhaps of those that a filter allows), a build keeps them all.
 //!
-//! **Memory.** A hop reads a few KB from anywhere. Once the [`SETTLED`] nearest candidates were popped, little of what a
+//! **Memory.** A hop reads a few KB from anywhere. Once the `SETTLED` nearest candidates were popped, little of what a
 //! vertex brings is nearer than what waits: then the next vertex is popped, and its row asked for, before the one in hand is
 //! expanded. Until then one search asks for the row that is next in line, which is right unless a nearer one turns up. Where
 //! there are more queries, [`search_all`] goes on with [`LANES`] searches by turns, each of which asks for a row a whole round

@@ -3,7 +3,7 @@
 //! **Filters** decide what is kept of the vertices that a search expands, not where it goes: through dead and disallowed
 //! vertices it walks as through others. Where a share p of the rows is allowed it has ef/p candidates, so that about ef
 //! of them may be kept. Where that is no less work than to compare all that is allowed, or less than
-//! [`SCAN_SHARE`] is allowed, all that is allowed is compared. A search that finds fewer than were asked for, and are
+//! `SCAN_SHARE` is allowed, all that is allowed is compared. A search that finds fewer than were asked for, and are
 //! there, is done again with four times the candidates, and in the end by comparing all.
 
 use std::cell::Cell;
