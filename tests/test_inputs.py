@@ -299,7 +299,8 @@ NUMBERS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rerank": -1}, ValueError, "rerank: expected at least 0, got -1"),
     ({"rerank": 2.0}, TypeError, "rerank: expected an int, got float"),
     ({"rerank": 3}, ValueError, 'rerank: .*keep="none"'),
-    ({"ef": 3}, TypeError, "ef"),
+    ({"ef": 3}, ValueError, "ef: this method has no graph to walk through"),
+    ({"n_probe": 3}, TypeError, "n_probe"),
 ]
 
 
