@@ -5,7 +5,7 @@ use std::cell::Cell;
 use counterpoint_core::graph::seek::{Asked, Scratch, Seek, Shelf, seek};
 use counterpoint_core::graph::{Nearest, Roster};
 use counterpoint_core::index::{SearchError, SearchOptions};
-use counterpoint_core::rerank::rescored;
+use counterpoint_core::rerank::rescore;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::Simd;
@@ -108,14 +108,13 @@ impl<'a> Seek for Call<'a> {
         if self.again && vectors.kept.keep() != Keep::None {
             query.scratch.resize(query.values.len(), 0.0);
             let Query { values, scratch, .. } = query;
-            let found = rescored(simd, &vectors.kept, vectors.metric, values, &hits, self.k, None, scratch);
-            hits.clear();
-            hits.extend(found);
+            rescore(simd, &vectors.kept, vectors.metric, values, &mut hits, scratch);
         } else if self.again
             && let Some(bits) = vectors.levels.residual()
         {
             vectors.refine(simd, query, bits, &mut hits);
         }
+        // Rows again: of equally near ones the first are left, wherever their vertices are.
         nearest.begin(self.k);
         let owners = roster.owners();
         for &Hit { distance, row } in &hits {
