@@ -14,6 +14,8 @@ METHODS: list[tuple[type[Any], dict[str, Any]]] = [
         for primary in (4, 8)
         for keep in ("none", "f16")
     ),
+    (cp.LVQ, {"primary": 4, "residual": 8}),
+    (cp.LVQ, {"primary": 8, "residual": 8}),
     *((cp.TurboQuant, {"bits": bits}) for bits in (1, 2, 3, 4)),
     *((cp.TurboQuant, {"bits": bits, "allocation": "fitted"}) for bits in (2, 4)),
     (cp.TurboQuant, {"bits": 4, "keep": "f16"}),

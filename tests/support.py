@@ -32,6 +32,12 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "LVQ-4": lambda metric: cp.LVQ(metric, primary=4),
     "LVQ-4-f16": lambda metric: cp.LVQ(metric, primary=4, keep="f16"),
     "LVQ-8-f32": lambda metric: cp.LVQ(metric, keep="f32"),
+    "LVQ-4x8": lambda metric: cp.LVQ(metric, primary=4, residual=8),
+    "LVQ-4x4-f16": lambda metric: cp.LVQ(metric, primary=4, residual=4, keep="f16"),
+    "LVQ-8x8": lambda metric: cp.LVQ(metric, primary=8, residual=8),
+    "LVQ-4x8-graph": lambda metric: cp.LVQ(metric, primary=4, residual=8, structure="graph"),
+    "LVQ-8-graph": lambda metric: cp.LVQ(metric, structure="graph", degree=64, seed=7),
+    "LVQ-4-f16-graph": lambda metric: cp.LVQ(metric, primary=4, keep="f16", structure="graph"),
     "LVQ-4-int8": lambda metric: cp.LVQ(metric, primary=4, keep="int8"),
     "LoRANN-4-f32": lambda metric: cp.LoRANN(metric),
     "LoRANN-8-f16": lambda metric: cp.LoRANN(
@@ -44,6 +50,8 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "RVQ-4-f16": lambda metric: cp.RVQ(metric, stages=5, bits=4, beam=3, keep="f16", seed=7),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
+    "SymphonyQG-f16": lambda metric: cp.SymphonyQG(metric, keep="f16"),
+    "SymphonyQG-int8": lambda metric: cp.SymphonyQG(metric, keep="int8"),
     "SymphonyQG-pq4": lambda metric: cp.SymphonyQG(metric, edge_codes="pq4"),
     "TurboQuant-4": lambda metric: cp.TurboQuant(metric),
     "TurboQuant-3": lambda metric: cp.TurboQuant(metric, bits=3, seed=7),
@@ -55,10 +63,11 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
 
 def all_knobs(method: str, n: int) -> dict[str, Any]:
     """Knobs by which a search of n rows passes none over."""
-    if method.startswith("SymphonyQG"):
+    if method.startswith("SymphonyQG") or method.endswith("graph"):
         return {"ef": n}
     probes = {"n_probe": n} if method.startswith("LoRANN") else {}
-    return probes | ({"rerank": n} if "-f" in method or "-int8" in method else {})
+    rescored = "-f" in method or "-int8" in method or (method.startswith("LVQ") and "x" in method)
+    return probes | ({"rerank": n} if rescored else {})
 
 
 # The processor's flags that each SIMD level needs.

@@ -229,10 +229,19 @@ def test_zero_vectors(method: str) -> None:
         METHODS[method](metric).fit(rows).search(rows[3])
 
 
-@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4-f16", "LoRANN-8-f16", "TurboQuant-1-f16"])
+@pytest.mark.parametrize("method", ["LVQ-4-f16", "LoRANN-8-f16", "TurboQuant-1-f16"])
 def test_values_beyond_f16(method: str) -> None:
     with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 0"):
         METHODS[method]("ip").fit(normal(3, DIM) * 1e6)
+
+
+@pytest.mark.parametrize("method", ["LVQ-8", "LVQ-4x8"])
+def test_values_far_beyond_those_fitted(method: str) -> None:
+    index = METHODS[method]("l2").fit(normal(30, DIM))
+    before = index.to_bytes()
+    with pytest.raises(ValueError, match=r"X: expected values that fit f16 .* at row 1"):
+        index.add(np.stack([normal(1, DIM)[0], normal(1, DIM)[0] * 1e6]))
+    assert index.to_bytes() == before
 
 
 def test_fit_needs_a_dimension() -> None:
@@ -290,7 +299,8 @@ NUMBERS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"rerank": -1}, ValueError, "rerank: expected at least 0, got -1"),
     ({"rerank": 2.0}, TypeError, "rerank: expected an int, got float"),
     ({"rerank": 3}, ValueError, 'rerank: .*keep="none"'),
-    ({"ef": 3}, TypeError, "ef"),
+    ({"ef": 3}, ValueError, "ef: this method has no graph to walk through"),
+    ({"n_probe": 3}, TypeError, "n_probe"),
 ]
 
 
@@ -327,6 +337,15 @@ CONSTRUCTORS: list[tuple[Callable[..., object], dict[str, Any], type[Exception],
     (cp.Flat, {"metric": "l2", "keep": "f16"}, TypeError, "keep"),
     (cp.LVQ, {"metric": "l2", "primary": 5}, ValueError, "primary: expected 4 or 8, got 5"),
     (cp.LVQ, {"metric": "l2", "primary": 8.0}, TypeError, "primary: expected an int, got float"),
+    (cp.LVQ, {"metric": "l2", "residual": 2}, ValueError, "residual: expected 0, 4 or 8, got 2"),
+    (cp.LVQ, {"metric": "l2", "residual": "8"}, TypeError, "residual: expected an int, got str"),
+    (
+        cp.LVQ,
+        {"metric": "l2", "residual": 4},
+        ValueError,
+        "primary and residual: expected 4 and 0, 8 and 0, 4 and 4, 4 and 8, or 8 and 8 bits, "
+        "got 8 and 4",
+    ),
     (
         cp.LVQ,
         {"metric": "l2", "keep": "f64"},
@@ -391,10 +410,12 @@ def test_wrong_constructors(
 def test_every_constructor_argument_changes_the_index() -> None:
     rows = normal(66, 9)
     makes: list[cp.Index] = [cp.Flat(metric) for metric in ("l2", "ip", "cosine")]
-    for metric, primary, keep in itertools.product(
-        ("l2", "ip", "cosine"), (4, 8), ("none", "int8", "f16", "f32")
+    for metric, levels, keep in itertools.product(
+        ("l2", "ip", "cosine"),
+        ((4, 0), (8, 0), (4, 4), (4, 8), (8, 8)),
+        ("none", "int8", "f16", "f32"),
     ):
-        makes.append(cp.LVQ(metric, primary, keep))  # type: ignore[arg-type]
+        makes.append(cp.LVQ(metric, *levels, keep))  # type: ignore[arg-type]
     for metric, bits, allocation, center, keep, seed in itertools.product(
         ("l2", "ip", "cosine"),
         (1, 2, 3, 4),

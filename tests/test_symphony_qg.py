@@ -48,18 +48,24 @@ def test_an_ef_below_k_is_k() -> None:
 
 
 def test_an_object_says_how_it_was_made() -> None:
-    made = cp.SymphonyQG("ip", 64, 20, 2**64 - 1)
+    made = cp.SymphonyQG("ip", 64, 20, "int8", 2**64 - 1)
     assert (made.degree, made.ef_construction, made.seed, made.metric) == (64, 20, 2**64 - 1, "ip")
+    assert made.keep == "int8"
     for index in (cp.from_bytes(made.to_bytes()), copy.copy(made.fit(normal(99, 20)))):
         assert isinstance(index, cp.SymphonyQG)
         assert (index.degree, index.ef_construction, index.seed) == (64, 20, 2**64 - 1)
+        assert index.keep == "int8"
     default = cp.SymphonyQG("l2")
-    assert (default.degree, default.seed, default.edge_codes) == (32, 0, "rabitq")
-    assert cp.from_bytes(cp.SymphonyQG("l2", edge_codes="pq4").to_bytes()).edge_codes == "pq4"
+    assert (default.degree, default.keep, default.seed) == (32, "f32", 0)
+    assert default.edge_codes == "rabitq"
+    learned = cp.from_bytes(cp.SymphonyQG("l2", edge_codes="pq4").to_bytes())
+    assert isinstance(learned, cp.SymphonyQG)
+    assert learned.edge_codes == "pq4"
     with pytest.raises(ValueError, match='edge_codes: expected "rabitq" or "pq4", got "pq8"'):
         cp.SymphonyQG("l2", edge_codes="pq8")  # type: ignore[arg-type]
-    assert repr(cp.SymphonyQG("ip", 64, 20, 3)) == (
-        '<SymphonyQG("ip", degree=64, ef_construction=20, seed=3, edge_codes="rabitq"): 0 vectors>'
+    assert repr(cp.SymphonyQG("ip", 64, 20, "f16", 3)) == (
+        '<SymphonyQG("ip", degree=64, ef_construction=20, keep="f16", seed=3, '
+        'edge_codes="rabitq"): 0 vectors>'
     )
 
 
@@ -128,6 +134,68 @@ def test_distances_are_exact_or_estimates() -> None:
     assert (np.diff(rough.distances, axis=1) >= 0).all()
     errors = rough.distances - np.take_along_axis(truth, rough.ids, axis=1)
     assert 1e-4 < np.abs(errors).mean() < 0.2
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("keep", "most"), [("f32", 0.0), ("f16", 1e-3), ("int8", 5e-3)])
+def test_distances_are_to_what_is_kept(metric: Any, keep: Any, most: float) -> None:
+    data = datasets.load("words")
+    index = cp.SymphonyQG(metric, keep=keep).fit(data.vectors[:3000])
+    kept = index.reconstruct(index.ids)
+    rows = data.vectors[:3000]
+    if metric == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    assert np.abs(kept - rows).max() <= max(most, 1e-6)
+    found = index.search(data.queries[:100], ef=200)
+    queries = data.queries[:100]
+    if metric == "cosine":
+        queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    near = kept[found.ids]
+    products = np.einsum("qkd,qd->qk", near, queries)
+    expected = {
+        "l2": ((near - queries[:, None]) ** 2).sum(axis=2),
+        "ip": -products,
+        "cosine": 1 - products,
+    }[metric]
+    np.testing.assert_allclose(found.distances, expected, rtol=1e-4, atol=1e-5)
+    truth = exact(queries, rows, metric)
+    worst = np.sort(truth, axis=1)[:, 9:10] + 4 * max(most, 1e-5)
+    assert (np.take_along_axis(truth, found.ids, axis=1) <= worst).mean() >= 0.98
+
+
+def test_fewer_bytes_find_as_much() -> None:
+    data = datasets.load("words")
+    sizes = []
+    for keep, floor in (("f32", 0.95), ("f16", 0.95), ("int8", 0.94)):
+        index = cp.SymphonyQG("cosine", keep=keep).fit(data.vectors)  # type: ignore[arg-type]
+        assert words_recall(index.search(data.queries), "cosine") >= floor
+        sizes.append(len(index.to_bytes()))
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_what_f16_cannot_hold_is_refused() -> None:
+    rows = normal(40, 5)
+    rows[7, 2] = 70_000
+    with pytest.raises(ValueError, match="fit f16"):
+        cp.SymphonyQG("l2", keep="f16").fit(rows)
+    index = cp.SymphonyQG("l2", keep="f16").fit(rows[:7])
+    with pytest.raises(ValueError, match="fit f16"):
+        index.add(rows[7:9])
+    assert len(index) == 7
+    cp.SymphonyQG("cosine", keep="f16").fit(rows)
+    cp.SymphonyQG("l2", keep="int8").fit(rows)
+
+
+def test_inner_products_of_unequal_lengths() -> None:
+    """Rows a hundred times as long as others, and queries of any length."""
+    rows = normal(4000, 48) * np.exp(normal(4000, 1, seed=3)).astype(np.float32)
+    queries = normal(200, 48, seed=2)
+    truth = np.sort(exact(queries, rows, "ip"), axis=1)[:, 9:10]
+    for keep in ("f32", "int8"):
+        index = cp.SymphonyQG("ip", keep=keep).fit(rows)
+        for length in (1e-3, 1.0, 1e3):
+            found = index.search(length * queries)
+            assert (found.distances <= length * (truth + 0.01 * np.abs(truth))).mean() >= 0.95
 
 
 def test_churn() -> None:
@@ -200,6 +268,9 @@ def test_save_and_load(tmp_path: Path) -> None:
         ({"degree": 32.0}, TypeError, "degree: expected an int, got float"),
         ({"ef_construction": 0}, ValueError, "ef_construction: expected at least 1, got 0"),
         ({"ef_construction": None}, TypeError, "ef_construction: expected an int, got NoneType"),
+        ({"keep": "none"}, ValueError, 'keep: expected "int8", "f16" or "f32", got "none"'),
+        ({"keep": "f64"}, ValueError, "keep: expected"),
+        ({"keep": 16}, TypeError, "keep: expected a str, got int"),
         ({"seed": -1}, ValueError, "seed"),
     ],
 )

@@ -28,7 +28,9 @@ from support import (
 
 KEPT = [method for method in METHODS if "-f" in method or method == "Flat"]
 # Methods with knobs to turn.
-CHOICE = [m for m in METHODS if m in (*KEPT, "LVQ-4-int8") or m.startswith("LoRANN")]
+CHOICE = [
+    m for m in METHODS if m in (*KEPT, "LVQ-4-int8", "LVQ-4x8", "LVQ-8x8") or m.startswith("LoRANN")
+]
 CHOICE.remove("Flat")
 
 

@@ -19,14 +19,17 @@ from counterpoint import readers
 # Each method's class and the options of `build` that are its constructor's.
 METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "flat": (cp.Flat, ()),
-    "lvq": (cp.LVQ, ("primary", "keep")),
+    "lvq": (
+        cp.LVQ,
+        ("primary", "residual", "keep", "structure", "degree", "ef_construction", "seed"),
+    ),
     "lorann": (
         cp.LoRANN,
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
     "pq": (cp.PQ, ("subspaces", "bits", "keep", "seed")),
     "rvq": (cp.RVQ, ("stages", "bits", "beam", "keep", "seed")),
-    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "seed", "edge_codes")),
+    "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "keep", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
 # What an index takes as it is; anything else is made float32.
@@ -57,10 +60,17 @@ def build(
         str | None, typer.Option(help="l2, ip or cosine; as the file says if not given.")
     ] = None,
     primary: Annotated[int | None, typer.Option(help="lvq: bits of a value, 4 or 8.")] = None,
+    residual: Annotated[
+        int | None, typer.Option(help="lvq: bits of a value's residual, 0, 4 or 8.")
+    ] = None,
+    structure: Annotated[
+        str | None, typer.Option(help="lvq: how vectors are searched: flat or graph.")
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
-            help="lvq, lorann, pq, rvq, turboquant: vectors kept to re-rank with: none, int8, f16, f32."
+            help="Vectors kept: none, int8, f16 or f32 (lvq, lorann, pq, rvq, turboquant: "
+            "to re-rank with; symphony-qg: in its rows, not none)."
         ),
     ] = None,
     bits: Annotated[
@@ -89,10 +99,14 @@ def build(
         bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
     ] = None,
     degree: Annotated[
-        int | None, typer.Option(help="symphony-qg: neighbours of a vector, a multiple of 32.")
+        int | None,
+        typer.Option(help="symphony-qg, lvq of a graph: neighbours of a vector, a multiple of 32."),
     ] = None,
     ef_construction: Annotated[
-        int | None, typer.Option(help="symphony-qg: candidates of the searches it is built by.")
+        int | None,
+        typer.Option(
+            help="symphony-qg, lvq of a graph: candidates of the searches it is built by."
+        ),
     ] = None,
     subspaces: Annotated[
         int | None, typer.Option(help="pq: parts of a vector; one bit a value if not given.")
@@ -105,7 +119,10 @@ def build(
         str | None, typer.Option(help="symphony-qg: codes of edges: rabitq or pq4.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="lorann, pq, rvq, symphony-qg, turboquant: of all random.")
+        int | None,
+        typer.Option(
+            help="lorann, pq, rvq, symphony-qg, turboquant, lvq of a graph: of all that is random."
+        ),
     ] = None,
     threads: Threads = None,
 ) -> None:
@@ -116,6 +133,8 @@ def build(
         make, names = METHODS[method]
         given = {
             "primary": primary,
+            "residual": residual,
+            "structure": structure,
             "keep": keep,
             "bits": bits,
             "allocation": allocation,

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{self, Access, Contents, FormatError, Info, Map, OpenError, verify_bytes};
 use counterpoint_core::index::AnnIndex;
+use counterpoint_core::simd::int8::Bits;
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::Keep;
+use counterpoint_lvq::Levels;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PySlice, PyTuple};
@@ -48,9 +50,16 @@ fn interpret(
             (made, counterpoint_lorann::Lorann::load(contents, control)?)
         }
         "LVQ" => {
-            let primary = contents.param_usize("primary")?;
-            let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None); // refused just below if unknown
-            (Made::Lvq { primary, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
+            if counterpoint_lvq::is_graph(&contents)? {
+                let made = Made::LvqGraph(counterpoint_lvq::graph::Parameters::read(&contents)?);
+                let index = counterpoint_lvq::load(contents, control)?;
+                return Ok(Loaded { index, made, map });
+            }
+            // What is unknown is refused just below.
+            let (primary, residual) = (contents.param_usize("primary")?, contents.param_usize("residual")?);
+            let levels = Levels::new(primary, residual).unwrap_or(Bits::Eight.into());
+            let keep = contents.param_str("keep")?.parse().unwrap_or(Keep::None);
+            (Made::Lvq { levels, keep }, counterpoint_lvq::Lvq::load(contents, control)?)
         }
         "PQ" => {
             let made = Made::Pq(counterpoint_pq::Parameters::read(&contents)?);

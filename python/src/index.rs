@@ -73,9 +73,9 @@ impl Index {
         Ok(match made {
             Made::Flat => Bound::new(py, base.add_subclass(Flat))?.into_any(),
             Made::Lorann(_) => Bound::new(py, base.add_subclass(Lorann))?.into_any(),
-            Made::Lvq { .. } => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
             Made::Pq(_) => Bound::new(py, base.add_subclass(Pq))?.into_any(),
             Made::Rvq(_) => Bound::new(py, base.add_subclass(Rvq))?.into_any(),
+            Made::Lvq { .. } | Made::LvqGraph(_) => Bound::new(py, base.add_subclass(Lvq))?.into_any(),
             Made::SymphonyQg(_) => Bound::new(py, base.add_subclass(SymphonyQg))?.into_any(),
             Made::TurboQuant(_) => Bound::new(py, base.add_subclass(TurboQuant))?.into_any(),
         })

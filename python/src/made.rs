@@ -3,6 +3,8 @@
 use counterpoint_core::metric::Metric;
 use counterpoint_core::vectors::Keep;
 use counterpoint_lorann as lorann;
+use counterpoint_lvq as lvq;
+use counterpoint_lvq::Levels;
 use counterpoint_pq as pq;
 use counterpoint_rvq as rvq;
 use counterpoint_symphony_qg as symphony_qg;
@@ -13,11 +15,19 @@ use counterpoint_turboquant as turboquant;
 pub(crate) enum Made {
     Flat,
     Lorann(lorann::Parameters),
-    Lvq { primary: usize, keep: Keep },
+    Lvq { levels: Levels, keep: Keep },
+    LvqGraph(lvq::graph::Parameters),
     Pq(pq::Parameters),
     Rvq(rvq::Parameters),
     SymphonyQg(symphony_qg::Parameters),
     TurboQuant(turboquant::Parameters),
+}
+
+/// The arguments that say what an LVQ index stores of a vector.
+fn lvq_codes(levels: Levels, keep: Keep) -> String {
+    let residual = levels.residual().map_or(0, |bits| bits.width());
+    let residual = if residual > 0 { format!(", residual={residual}") } else { String::new() };
+    format!("primary={}{residual}, keep={:?}", levels.primary().width(), keep.name())
 }
 
 impl Made {
@@ -41,13 +51,19 @@ impl Made {
                     keep.name()
                 )
             }
+            Made::Lvq { levels, keep } => format!("LVQ({metric:?}, {})", lvq_codes(levels, keep)),
+            Made::LvqGraph(parameters) => {
+                let lvq::graph::Parameters { levels, keep, degree, ef_construction, seed } = parameters;
+                format!(
+                    "LVQ({metric:?}, {}, structure=\"graph\", degree={degree}, \
+                     ef_construction={ef_construction}, seed={seed})",
+                    lvq_codes(levels, keep)
+                )
+            }
             Made::Pq(pq::Parameters { subspaces, bits, keep, seed }) => {
                 let subspaces = subspaces.map_or("None".to_owned(), |value| value.to_string());
                 let (bits, keep) = (bits.width(), keep.name());
                 format!("PQ({metric:?}, subspaces={subspaces}, bits={bits}, keep={keep:?}, seed={seed})")
-            }
-            Made::Lvq { primary, keep } => {
-                format!("LVQ({metric:?}, primary={primary}, keep={:?})", keep.name())
             }
             Made::Rvq(rvq::Parameters { stages, bits, beam, keep, seed }) => {
                 let (bits, keep) = (bits.width(), keep.name());
@@ -55,11 +71,11 @@ impl Made {
                     "RVQ({metric:?}, stages={stages}, bits={bits}, beam={beam}, keep={keep:?}, seed={seed})"
                 )
             }
-            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, edge_codes, seed }) => {
-                let codes = edge_codes.name();
+            Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, keep, edge_codes, seed }) => {
+                let (keep, codes) = (keep.name(), edge_codes.name());
                 format!(
                     "SymphonyQG({metric:?}, degree={degree}, ef_construction={ef_construction}, \
-                     seed={seed}, edge_codes={codes:?})"
+                     keep={keep:?}, seed={seed}, edge_codes={codes:?})"
                 )
             }
             Made::TurboQuant(turboquant::Parameters { bits, allocation, center, keep, seed }) => format!(

@@ -87,6 +87,15 @@ pub(crate) fn code_bits(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Bits>
     }
 }
 
+/// The width of a code that there may be: 0, 4 or 8.
+pub(crate) fn optional_bits(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let value = whole(name, object)?;
+    match value.extract::<usize>() {
+        Ok(bits @ (0 | 4 | 8)) => Ok(bits),
+        _ => Err(PyValueError::new_err(format!("{name}: expected 0, 4 or 8, got {value}"))),
+    }
+}
+
 /// True or False, NumPy's too.
 pub(crate) fn flag(name: &str, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     object

@@ -9,9 +9,13 @@ use crate::enter::{Call, LONG_SEARCH, enter};
 use crate::filter::Wanted;
 use crate::ids;
 use crate::index::Index;
+use crate::made::Made;
 use crate::result;
 use crate::scalars::{Given, at_least, real, threads};
 use crate::shared::AnyIndex;
+
+/// Vectors that could be compared in the time that a graph's search takes for each of its candidates, and more.
+const WALKED: usize = 16;
 
 /// What `search` was given besides Q and k. A method's class leaves out what it does not have.
 #[derive(Clone, Copy, Default)]
@@ -44,6 +48,10 @@ impl Index {
         let wanted = Wanted::new(given.filter, single)?;
         let rows = queries.rows()?;
         let indexed = self.shared.glance(|state| state.index().len());
+        // A graph's search goes past most vectors; how many it meets under a filter or for a recall is not known here.
+        let walks = matches!(self.made(), Made::SymphonyQg(_)) && given.filter.is_none() && recall.is_none();
+        let met = if walks { WALKED.saturating_mul(ef.unwrap_or(100).max(k)) } else { usize::MAX };
+        let indexed = indexed.map(|indexed| indexed.min(met));
         let work = indexed.map_or(usize::MAX, |indexed| rows.values().saturating_mul(indexed));
         let call = if work >= LONG_SEARCH { Call::watched(threads)? } else { Call::short(threads)? };
         let found = enter(py, &call, None, |call| {

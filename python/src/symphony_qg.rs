@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use counterpoint_core::vectors::Keep;
 use counterpoint_symphony_qg::{MOST_DEGREE, Parameters};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,7 +22,8 @@ use crate::search::Steering;
 /// stops at is scored exactly, so that nothing is left to re-rank. The same vectors and seed give the same index for
 /// any number of threads.
 ///
-/// A vector of d dimensions takes about 4 d + `degree` (d / 8 + 12) bytes.
+/// A vector of d dimensions takes about 4 d + `degree` (d / 8 + 8) bytes, with `keep="f16"` 2 d and with "int8" d in place of
+/// 4 d. Distances are those to the vectors as they are kept.
 ///
 /// Parameters
 /// ----------
@@ -31,6 +33,9 @@ use crate::search::Steering;
 ///     Neighbours of a vector: a multiple of 32, up to 1,024.
 /// ef_construction : int, default 64
 ///     Candidates of the searches that `fit` refines the graph with, and `add` places vectors with, at least 1.
+/// keep : {"f32", "f16", "int8"}, default "f32"
+///     How the vectors are kept: exactly, in half precision (values up to 65,504), or in one byte a value with a scale and
+///     an offset for each vector, whose distances are near, not exact.
 /// seed : int, default 0
 ///     Of all that is random; 0 to 2**64 - 1.
 /// edge_codes : {"rabitq", "pq4"}
@@ -56,13 +61,17 @@ pub(crate) struct SymphonyQg;
 impl SymphonyQg {
     #[new]
     #[pyo3(
-        signature = (metric, degree=Given(None), ef_construction=Given(None), seed=Given(None), edge_codes=Given(None)),
-        text_signature = "(metric, degree=32, ef_construction=64, seed=0, edge_codes=\"rabitq\")"
+        signature = (
+            metric, degree=Given(None), ef_construction=Given(None), keep=Given(None), seed=Given(None),
+            edge_codes=Given(None)
+        ),
+        text_signature = "(metric, degree=32, ef_construction=64, keep=\"f32\", seed=0, edge_codes=\"rabitq\")"
     )]
     fn new(
         metric: &Bound<'_, PyAny>,
         degree: Given<'_>,
         ef_construction: Given<'_>,
+        keep: Given<'_>,
         seed: Given<'_>,
         edge_codes: Given<'_>,
     ) -> PyResult<PyClassInitializer<Self>> {
@@ -76,6 +85,9 @@ impl SymphonyQg {
         }
         if let Some(codes) = edge_codes.0 {
             parameters.edge_codes = scalars::named("edge_codes", &codes)?;
+        }
+        if let Some(keep) = keep.0 {
+            parameters.keep = kept(&keep)?;
         }
         if let Some(seed) = seed.0 {
             parameters.seed = scalars::within("seed", 0..=u64::MAX, &seed)?;
@@ -97,13 +109,13 @@ impl SymphonyQg {
     ///     How many candidates the search keeps in view, at least 1; fewer than k are k. The more, the more it finds and the
     ///     longer it takes. By default 2 k, at least 100.
     /// rerank : int, optional
-    ///     0 for distances as they were estimated. By default they are exact: the search scores every vector it stops
-    ///     at.
+    ///     0 for distances as they were estimated. By default every vector that the search stops at is scored as it
+    ///     is kept.
     ///
     /// Returns
     /// -------
     /// Result
-    ///     As for `Index.search`. Distances are exact, or estimates under rerank=0.
+    ///     As for `Index.search`. Distances are those to the vectors as they are kept, or estimates under rerank=0.
     ///
     /// Raises
     /// ------
@@ -140,6 +152,12 @@ impl SymphonyQg {
         constructed(slf).ef_construction
     }
 
+    /// How vectors are kept: "f32", "f16" or "int8".
+    #[getter]
+    fn keep(slf: &Bound<'_, Self>) -> &'static str {
+        constructed(slf).keep.name()
+    }
+
     /// What the codes of edges are: "rabitq" or "pq4".
     #[getter]
     fn edge_codes(slf: &Bound<'_, Self>) -> &'static str {
@@ -163,6 +181,14 @@ impl SymphonyQg {
     #[staticmethod]
     fn from_bytes<'py>(py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         files::read(py, data, Some("SymphonyQG"))
+    }
+}
+
+/// One of the ways to keep vectors: there is no search without them.
+fn kept(given: &Bound<'_, PyAny>) -> PyResult<Keep> {
+    match scalars::named("keep", given)? {
+        Keep::None => Err(PyValueError::new_err("keep: expected \"int8\", \"f16\" or \"f32\", got \"none\"")),
+        keep => Ok(keep),
     }
 }
 

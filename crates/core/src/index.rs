@@ -55,7 +55,8 @@ pub struct SearchOptions<'a> {
     pub n_probe: Option<usize>,
     /// How many candidates a search through a graph keeps, at least k; `None` for the method's default.
     pub ef: Option<usize>,
-    /// How many candidates, at most, are scored on kept vectors; 0 for none, `None` for the method's default.
+    /// How many candidates, at most, are scored again by the best there is: on kept vectors, or, where none are kept, by
+    /// a residual code. 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,
@@ -211,6 +212,11 @@ pub trait AnnIndex: Send + Sync {
 
     /// A copy that shares nothing with this one (but a mapped file).
     fn boxed_clone(&self) -> Box<dyn AnnIndex>;
+
+    /// A copy without the residual codes, not tuned; `None` where the method has none. What is left out is not read.
+    fn without_residual(&self) -> Option<Box<dyn AnnIndex>> {
+        None
+    }
 
     /// Replaces all vectors: learns what the method learns, then encodes. `ids` default to 0, 1, 2, …
     ///

@@ -1,9 +1,28 @@
 //! Reading a caller's rows: checked, prepared, kept, and their mean.
 
 use crate::metric::Metric;
-use crate::simd::GROUP;
+use crate::simd::{GROUP, Simd, Work, run};
 use crate::threads::{Cancelled, Control};
 use crate::vectors::{InputError, Kept, RowSource, read_checked};
+
+/// Reads, checks and prepares a row, under one level's features.
+struct Read<'a> {
+    rows: &'a dyn RowSource,
+    metric: Metric,
+    row: usize,
+    values: &'a mut [f32],
+}
+
+impl Work for Read<'_> {
+    type Output = Result<(), InputError>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Self::Output {
+        let Self { rows, metric, row, values } = self;
+        read_checked(rows, row, values)?;
+        metric.prepare(values, row)
+    }
+}
 
 /// Reads rows in parallel, checked and prepared for `metric`, into `kept`; `each` sees every prepared row with
 /// its place in the group and its number. Work is handed out in groups of [`GROUP`] rows, each with its item of `parts`.
@@ -18,13 +37,13 @@ pub fn fill<P: Send>(
     control: &Control,
     each: impl Fn(&mut P, usize, &mut [f32], usize) -> Result<(), InputError> + Sync,
 ) -> Result<(), InputError> {
+    let level = control.level();
     let groups = (0..rows.len()).step_by(GROUP).zip(kept.chunks_mut(GROUP)).zip(parts);
     control.for_each(groups, |((first, mut kept), mut part)| {
         let mut values = vec![0.0; rows.dim()];
         let count = GROUP.min(rows.len() - first);
         for r in 0..count {
-            read_checked(rows, first + r, &mut values)?;
-            metric.prepare(&mut values, first + r)?;
+            run(level, Read { rows, metric, row: first + r, values: &mut values })?;
             kept.write(r, &values, first + r)?;
             each(&mut part, r, &mut values, first + r)?;
         }
@@ -38,9 +57,9 @@ pub fn fill<P: Send>(
 /// # Errors
 /// [`InputError`] of the first offending row.
 pub fn mean(rows: &dyn RowSource, metric: Metric, control: &Control) -> Result<Vec<f32>, InputError> {
+    let level = control.level();
     mean_of(rows.len(), rows.dim(), control, |row, values| {
-        read_checked(rows, row, values)?;
-        metric.prepare(values, row)?;
+        run(level, Read { rows, metric, row, values })?;
         control.advance(1);
         Ok(())
     })

@@ -62,8 +62,14 @@ impl Knob {
 
     /// `rerank`: none, then up to `most` candidates for each neighbour wanted; no choice where no vectors are kept.
     pub fn rerank(keep: Keep, most: usize) -> Self {
+        if keep == Keep::None { Self { name: Name::Rerank, ladder: None } } else { Self::rescored(most) }
+    }
+
+    /// `rerank` where there is something better than the codes that are scanned: none, then up to `most` candidates for
+    /// each neighbour wanted.
+    pub fn rescored(most: usize) -> Self {
         let ladder = Ladder { unit: Unit::Neighbours, least: 1, most, none: true };
-        Self { name: Name::Rerank, ladder: (keep != Keep::None).then_some(ladder) }
+        Self { name: Name::Rerank, ladder: Some(ladder) }
     }
 }
 

@@ -52,6 +52,7 @@ impl Metric {
     ///
     /// # Errors
     /// [`InputError::ZeroVector`] with `index` under cosine.
+    #[inline(always)]
     pub fn prepare(self, row: &mut [f32], index: usize) -> Result<(), InputError> {
         if self == Metric::Cosine {
             // In f64, where no square of an f32 overflows or vanishes.
@@ -95,10 +96,14 @@ impl Metric {
 #[inline(always)]
 fn square(row: &[f32]) -> f64 {
     let mut sums = [0.0_f64; 8];
-    for values in row.chunks(8) {
+    let (whole, rest) = row.as_chunks::<8>();
+    for values in whole {
         for (sum, &value) in sums.iter_mut().zip(values) {
             *sum += f64::from(value) * f64::from(value);
         }
+    }
+    for (sum, &value) in sums.iter_mut().zip(rest) {
+        *sum += f64::from(value) * f64::from(value);
     }
     sums.iter().sum()
 }

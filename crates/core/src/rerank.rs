@@ -79,6 +79,25 @@ const TOGETHER: usize = 4;
 /// Hits scored before errors are believed; so many rows are asked for ahead.
 const LEAST: usize = 8;
 
+/// Puts each hit at its distance as kept from a prepared and padded query (exact but under [`Keep::Int8`]); where no vectors
+/// are kept it stays where it is. `scratch` has the query's length.
+#[inline(always)]
+pub fn rescore<S: Simd>(
+    simd: S,
+    kept: &Kept,
+    metric: Metric,
+    query: &[f32],
+    hits: &mut [Hit],
+    scratch: &mut [f32],
+) {
+    kept.prefetch(hits.iter().take(LEAST).map(|hit| hit.row as usize));
+    for i in 0..hits.len() {
+        kept.prefetch(hits.get(i + LEAST).map(|hit| hit.row as usize).into_iter());
+        let hit = &mut hits[i];
+        hit.distance = kept.distance(simd, metric, query, hit.row as usize, scratch).unwrap_or(hit.distance);
+    }
+}
+
 /// The `k` nearest of `hits`, each at its distance as kept from a prepared and padded query (exact but under
 /// [`Keep::Int8`]); at the distance it has where no vectors are kept. `scratch` has the query's length.
 ///

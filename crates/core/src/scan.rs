@@ -11,7 +11,7 @@
 
 use crate::ids::RowMask;
 use crate::index::{Filter, SearchError};
-use crate::select::{Hit, TopK};
+use crate::select::{Hit, Ranked, TopK};
 use crate::simd::{GROUP, Simd, TILE, Work, run};
 use crate::threads::{Cancelled, Control};
 use crate::vectors::{InputError, RowSource};
@@ -27,7 +27,7 @@ pub trait Selection: Clone + Send {
     fn merge(&mut self, other: Self);
 }
 
-impl Selection for TopK {
+impl<T: Ranked + Send> Selection for TopK<T> {
     #[inline(always)]
     fn bound(&self) -> f32 {
         TopK::bound(self)
@@ -293,7 +293,10 @@ impl<T: Scan> Work for Prepare<'_, T> {
             crate::vectors::read_checked(self.source, index, &mut values)?;
             queries.push(self.scan.query(simd, &mut values, index)?);
         }
-        let tiles = queries.chunks(TILE).map(|queries| self.scan.tile(simd, queries)).collect();
+        let mut tiles = Vec::with_capacity(queries.len().div_ceil(TILE));
+        for queries in queries.chunks(TILE) {
+            tiles.push(self.scan.tile(simd, queries));
+        }
         Ok((queries, tiles))
     }
 }
@@ -311,7 +314,12 @@ impl<T: Scan> Work for Finish<'_, T> {
     fn run<S: Simd>(self, simd: S) -> Hits {
         let Batch { queries, tops, .. } = self.batch;
         let mut chunk = self.scan.chunk(1);
-        queries.iter().zip(tops).map(|(query, top)| self.scan.finish(simd, &mut chunk, query, top)).collect()
+        let mut hits = Vec::with_capacity(queries.len());
+        // A loop, not an iterator's closures: those may be compiled apart, without the level's features.
+        for (query, top) in queries.iter().zip(tops) {
+            hits.push(self.scan.finish(simd, &mut chunk, query, top));
+        }
+        hits
     }
 }
 

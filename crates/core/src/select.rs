@@ -48,15 +48,28 @@ impl PartialEq for Hit {
 
 impl Eq for Hit {}
 
-/// The k least hits seen.
-#[derive(Clone, Debug)]
-pub struct TopK {
-    k: usize,
-    /// A max-heap: the worst kept hit is on top.
-    heap: std::collections::BinaryHeap<Hit>,
+/// What can be selected: in a total order by distance.
+pub trait Ranked: Ord + Copy {
+    /// The distance; smaller is nearer.
+    fn distance(&self) -> f32;
 }
 
-impl TopK {
+impl Ranked for Hit {
+    #[inline(always)]
+    fn distance(&self) -> f32 {
+        self.distance
+    }
+}
+
+/// The k least hits seen.
+#[derive(Clone, Debug)]
+pub struct TopK<T: Ord = Hit> {
+    k: usize,
+    /// A max-heap: the worst kept hit is on top.
+    heap: std::collections::BinaryHeap<T>,
+}
+
+impl<T: Ranked> TopK<T> {
     /// Keeps at most `k` hits.
     pub fn new(k: usize) -> Self {
         // A huge k is legal (all rows); room is made as hits come.
@@ -67,7 +80,7 @@ impl TopK {
     #[inline(always)]
     pub fn bound(&self) -> f32 {
         match self.heap.peek() {
-            Some(worst) if self.heap.len() >= self.k => worst.distance,
+            Some(worst) if self.heap.len() >= self.k => worst.distance(),
             None if self.k == 0 => f32::NEG_INFINITY,
             _ => f32::INFINITY,
         }
@@ -75,25 +88,25 @@ impl TopK {
 
     /// Offers a hit.
     #[inline(always)]
-    pub fn push(&mut self, hit: Hit) {
+    pub fn push(&mut self, hit: T) {
         if self.heap.len() < self.k {
             self.heap.push(hit);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && hit < *worst
+        } else if self.heap.peek().is_some_and(|worst| hit < *worst)
+            && let Some(mut worst) = self.heap.peek_mut()
         {
             *worst = hit;
         }
     }
 
     /// Takes in all hits of another selection.
-    pub fn merge(&mut self, other: TopK) {
+    pub fn merge(&mut self, other: Self) {
         for hit in other.heap {
             self.push(hit);
         }
     }
 
     /// The kept hits, nearest first.
-    pub fn into_sorted(self) -> Vec<Hit> {
+    pub fn into_sorted(self) -> Vec<T> {
         self.heap.into_sorted_vec()
     }
 }
@@ -148,6 +161,6 @@ mod tests {
         assert_eq!(top.bound(), 3.0);
         top.push(Hit { distance: 2.0, row: 2 });
         assert_eq!(top.bound(), 2.0);
-        assert_eq!(TopK::new(0).bound(), f32::NEG_INFINITY);
+        assert_eq!(TopK::<Hit>::new(0).bound(), f32::NEG_INFINITY);
     }
 }

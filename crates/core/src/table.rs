@@ -46,6 +46,11 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// The same parameters, nothing learned, no rows.
     fn blank(&self) -> Self;
 
+    /// The same rows without their residual codes; `None` where the method has none.
+    fn without_residual(&self) -> Option<Self> {
+        None
+    }
+
     /// Learns from `rows` (of legal shape): the same parameters, no rows. Values are checked as they are read.
     ///
     /// # Errors
@@ -277,6 +282,11 @@ impl<S: Store> AnnIndex for Table<S> {
 
     fn boxed_clone(&self) -> Box<dyn AnnIndex> {
         Box::new(self.clone())
+    }
+
+    fn without_residual(&self) -> Option<Box<dyn AnnIndex>> {
+        let store = self.store.without_residual()?;
+        Some(Box::new(Self { store, ids: self.ids.clone(), tuned: None }))
     }
 
     fn fit(&mut self, rows: &dyn RowSource, ids: Option<&[i64]>, control: &Control) -> Result<(), AddError> {

@@ -6,10 +6,16 @@
 
 #[path = "kernels/bytes.rs"]
 mod bytes;
+#[path = "kernels/rows.rs"]
+mod code_rows;
 #[path = "kernels/fastscan.rs"]
 mod fastscan;
+#[path = "kernels/halves.rs"]
+mod halves;
 #[path = "kernels/linear.rs"]
 mod linear;
+#[path = "kernels/lines.rs"]
+mod lines;
 #[path = "kernels/lookups.rs"]
 mod lookups;
 #[path = "kernels/nibbles.rs"]
@@ -466,9 +472,14 @@ fn main() -> ExitCode {
             ("products", linear::products),
             ("int8 codes", codes),
             ("int8 extremes", extremes),
+            ("code rows", code_rows::dots),
             ("plane sums", planes::sums),
             ("expansions", planes::expansions),
             ("level codes", planes::levels),
+            ("codes in lines", lines::every_length),
+            ("extremes in lines", lines::extremes),
+            ("half rows", halves::rows),
+            ("half values", halves::values),
             ("lookup sums", lookups::sums),
             ("lookups full", lookups::extremes),
             ("lookups NaN", lookups::unordered),

@@ -1,109 +1,79 @@
-//! Encoded rows, in groups of 64 as the kernels read them.
+//! Encoded rows: primary codes in groups, residual codes row by row, and vectors where they are kept.
 
-use counterpoint_core::buffer::Buffer;
-use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::intake::{fill, mean};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
 use counterpoint_core::scan::{Hits, Masks};
-use counterpoint_core::simd::int8::{Bits, copy_row, group_bytes, read_row, write_row};
 use counterpoint_core::simd::{GROUP, run};
 use counterpoint_core::table::{Rowwise, Store, Table};
-use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{InputError, Keep, Kept, Matrix, RowSource};
+use counterpoint_core::threads::{Cancelled, Control};
+use counterpoint_core::vectors::{InputError, Keep, Kept, RowSource};
 use half::f16;
 use serde_json::{Map, Value, json};
 
-use crate::encode::{Constants, Encode};
+use crate::encode::{Encode, Fine};
+use crate::groups::Groups;
+use crate::levels::Levels;
+use crate::residual::Residual;
+use crate::space::Space;
 
 /// An LVQ index, searched flat.
 pub type Lvq = Table<Codes>;
 
-/// Makes an index without vectors: codes of `primary` bits, original vectors kept as `keep` says.
-pub fn new(metric: Metric, primary: Bits, keep: Keep) -> Lvq {
-    Table::over(Codes::unlearned(metric, primary, keep))
+/// Makes an index without vectors: codes of `levels` (a [`Bits`](counterpoint_core::simd::int8::Bits) stands for
+/// primary codes alone), original vectors kept as `keep` says.
+pub fn new(metric: Metric, levels: impl Into<Levels>, keep: Keep) -> Lvq {
+    Table::over(Codes::unlearned(metric, levels.into(), keep))
 }
 
 /// The rows of an [`Lvq`] index.
 #[derive(Clone)]
 pub struct Codes {
     pub(crate) metric: Metric,
-    pub(crate) bits: Bits,
-    /// μ; `None` until learned.
-    pub(crate) mean: Option<Matrix<f32>>,
-    pub(crate) kept: Kept,
+    levels: Levels,
     keep: Keep,
-    rows: usize,
-    /// Group after group of codes.
-    codes: Buffer,
-    /// f16, one a row.
-    scale: Buffer,
-    /// f16, one a row.
-    bias: Buffer,
-    /// f32, one a row: ‖x̂'‖². Empty unless the metric is l2.
-    square: Buffer,
-    /// f32, one a group: the largest radius of its rows.
-    radius: Buffer,
-}
-
-/// One group's part of every tensor, to be written by one thread.
-struct GroupMut<'a> {
-    codes: &'a mut [u8],
-    scale: &'a mut [f16],
-    bias: &'a mut [f16],
-    square: &'a mut [f32],
-    radius: &'a mut f32,
-}
-
-impl GroupMut<'_> {
-    fn write(&mut self, bits: Bits, r: usize, codes: &[u8], constants: Constants) {
-        write_row(bits, self.codes, r, codes);
-        self.set(r, constants);
-    }
-
-    fn set(&mut self, r: usize, constants: Constants) {
-        self.scale[r] = constants.scale;
-        self.bias[r] = constants.bias;
-        if let Some(square) = self.square.get_mut(r) {
-            *square = constants.square;
-        }
-        *self.radius = self.radius.max(constants.radius);
-    }
-}
-
-/// One group's part of every tensor.
-#[derive(Clone, Copy)]
-pub(crate) struct GroupRef<'a> {
-    pub(crate) codes: &'a [u8],
-    pub(crate) scale: &'a [f16],
-    pub(crate) bias: &'a [f16],
-    /// Empty unless the metric is l2.
-    pub(crate) square: &'a [f32],
-    pub(crate) radius: f32,
+    /// `None` until learned.
+    pub(crate) space: Option<Space>,
+    pub(crate) groups: Groups,
+    /// `None` where the levels have no residual.
+    pub(crate) residual: Option<Residual>,
+    pub(crate) kept: Kept,
 }
 
 impl Codes {
-    fn unlearned(metric: Metric, bits: Bits, keep: Keep) -> Self {
+    fn unlearned(metric: Metric, levels: Levels, keep: Keep) -> Self {
+        Self::empty(metric, levels, keep, None)
+    }
+
+    fn empty(metric: Metric, levels: Levels, keep: Keep, space: Option<Space>) -> Self {
+        let (dim, squares) = (space.as_ref().map_or(0, Space::dim), metric == Metric::L2);
         Self {
             metric,
-            bits,
-            mean: None,
-            kept: Kept::zeroed(keep, 0, 0),
+            levels,
             keep,
-            rows: 0,
-            codes: Buffer::new(),
-            scale: Buffer::new(),
-            bias: Buffer::new(),
-            square: Buffer::new(),
-            radius: Buffer::new(),
+            groups: Groups::new(levels.primary(), dim, squares),
+            residual: levels.residual().map(|bits| Residual::new(bits, dim, squares)),
+            kept: Kept::zeroed(keep, 0, dim),
+            space,
         }
     }
 
-    /// The width of a code: 4 or 8.
+    /// The widths of the codes.
+    pub fn levels(&self) -> Levels {
+        self.levels
+    }
+
+    /// The width of a primary code: 4 or 8.
     pub fn primary(&self) -> usize {
-        self.bits.width()
+        self.levels.primary().width()
+    }
+
+    /// The width of a residual code: 4 or 8, or 0 for none.
+    pub fn residual(&self) -> usize {
+        self.levels.residual().map_or(0, |bits| bits.width())
     }
 
     /// Whether original vectors are kept, and how.
@@ -113,104 +83,122 @@ impl Codes {
 
     /// Values of a vector; 0 until learned.
     pub(crate) fn dimension(&self) -> usize {
-        self.mean.as_ref().map_or(0, Matrix::dim)
+        self.space.as_ref().map_or(0, Space::dim)
     }
 
-    fn groups(&self) -> usize {
-        self.rows.div_ceil(GROUP)
+    /// Encodes rows, to be prepared for `metric`, in a space, and keeps them as `keep` says.
+    fn encoded(
+        &self,
+        space: &Space,
+        rows: &dyn RowSource,
+        metric: Metric,
+        keep: Keep,
+        control: &Control,
+    ) -> Result<Self, InputError> {
+        control.expect(rows.len());
+        let mut encoded = Self::empty(self.metric, self.levels, keep, Some(space.clone()));
+        encoded.resize(rows.len());
+        let mut kept = Kept::zeroed(keep, rows.len(), rows.dim());
+        let (levels, level) = (self.levels, control.level());
+        let mut chunks = encoded.residual.as_mut().map(|residual| residual.chunks_mut(GROUP));
+        let parts = encoded.groups.all_mut().map(move |group| {
+            let chunk = chunks.as_mut().and_then(Iterator::next);
+            let second = if chunk.is_some() { rows.dim() } else { 0 };
+            (group, chunk, vec![0_u8; rows.dim()], vec![0_u8; second])
+        });
+        fill(rows, metric, &mut kept, parts, control, |part, r, values, row| {
+            let (group, chunk, codes, residual) = part;
+            space.enter(values);
+            let constants = run(level, Encode { centred: values, levels, codes, residual, row })?;
+            group.write(r, codes, constants);
+            if let Some(chunk) = chunk {
+                chunk.write(r, residual, constants.full_square);
+            }
+            Ok(())
+        })?;
+        encoded.kept = kept;
+        Ok(encoded)
     }
 
-    fn group_bytes(&self) -> usize {
-        group_bytes(self.bits, self.dimension())
-    }
-
-    /// Makes every tensor as long as `rows` rows need; new rows are zero.
+    /// Makes every tensor but the kept vectors as long as `rows` rows need; new rows are zero.
     fn resize(&mut self, rows: usize) {
-        let groups = rows.div_ceil(GROUP);
-        self.rows = rows;
-        self.codes.resize(groups * self.group_bytes());
-        self.scale.resize(groups * GROUP * size_of::<f16>());
-        self.bias.resize(groups * GROUP * size_of::<f16>());
-        if self.metric == Metric::L2 {
-            self.square.resize(groups * GROUP * size_of::<f32>());
-        }
-        // A group's radius only grows while it has rows; a group that goes takes its radius with it.
-        let radius = self.radius.as_mut_slice::<f32>();
-        if groups < radius.len() {
-            radius[groups..].fill(0.0);
-        }
-        self.radius.resize(groups * size_of::<f32>());
-    }
-
-    #[inline(always)]
-    pub(crate) fn group_at(&self, group: usize) -> GroupRef<'_> {
-        let bytes = self.group_bytes();
-        let rows = group * GROUP..(group + 1) * GROUP;
-        GroupRef {
-            codes: &self.codes.as_bytes()[group * bytes..(group + 1) * bytes],
-            scale: &self.scale.as_slice()[rows.clone()],
-            bias: &self.bias.as_slice()[rows.clone()],
-            square: self.square.as_slice().get(rows).unwrap_or_default(),
-            radius: self.radius.as_slice::<f32>()[group],
+        self.groups.resize(rows);
+        if let Some(residual) = &mut self.residual {
+            residual.resize(rows);
         }
     }
 
-    fn groups_mut(&mut self) -> impl Iterator<Item = GroupMut<'_>> + Send {
-        let bytes = self.group_bytes();
-        let codes = self.codes.as_mut_bytes().chunks_exact_mut(bytes.max(1));
-        let scale = self.scale.as_mut_slice::<f16>().chunks_exact_mut(GROUP);
-        let bias = self.bias.as_mut_slice::<f16>().chunks_exact_mut(GROUP);
-        let mut square = self.square.as_mut_slice::<f32>().chunks_exact_mut(GROUP);
-        let square = std::iter::from_fn(move || Some(square.next().unwrap_or_default()));
-        let radius = self.radius.as_mut_slice::<f32>().iter_mut();
-        codes
-            .zip(scale)
-            .zip(bias)
-            .zip(square)
-            .zip(radius)
-            .map(|((((codes, scale), bias), square), radius)| GroupMut { codes, scale, bias, square, radius })
-    }
-
-    fn group_mut(&mut self, group: usize) -> Option<GroupMut<'_>> {
-        let bytes = self.group_bytes();
-        let rows = group * GROUP..(group + 1) * GROUP;
-        Some(GroupMut {
-            codes: self.codes.as_mut_bytes().get_mut(group * bytes..(group + 1) * bytes)?,
-            scale: self.scale.as_mut_slice().get_mut(rows.clone())?,
-            bias: self.bias.as_mut_slice().get_mut(rows.clone())?,
-            square: self.square.as_mut_slice().get_mut(rows).unwrap_or_default(),
-            radius: self.radius.as_mut_slice().get_mut(group)?,
-        })
-    }
-
-    /// The constants of a row. The radius is its group's.
-    fn constants(&self, row: usize) -> Constants {
-        let (group, r) = (self.group_at(row / GROUP), row % GROUP);
-        Constants {
-            scale: group.scale[r],
-            bias: group.bias[r],
-            square: group.square.get(r).copied().unwrap_or(0.0),
-            radius: group.radius,
+    /// The rows around the mean they have now, where it has moved by more than 1/64 of what a row's values range over and
+    /// vectors are kept precisely enough to be encoded again. The kept vectors are left to the caller.
+    fn recentred(&self, control: &Control) -> Result<Option<Self>, Cancelled> {
+        let (Some(space), Keep::F16 | Keep::F32, Some(rows)) = (&self.space, self.keep, self.kept.rows())
+        else {
+            return Ok(None);
+        };
+        if rows.is_empty() {
+            return Ok(None);
         }
-    }
-
-    fn write(&mut self, row: usize, codes: &[u8], constants: Constants) {
-        let bits = self.bits;
-        if let Some(mut group) = self.group_mut(row / GROUP) {
-            group.write(bits, row % GROUP, codes, constants);
+        // Kept rows are prepared.
+        let prepared = if self.metric == Metric::Cosine { Metric::Ip } else { self.metric };
+        let cancelled = |error| match error {
+            InputError::Cancelled(cancelled) => Err(cancelled),
+            _ => Ok(None), // as it is, then
+        };
+        let now = match mean(rows, prepared, control) {
+            Ok(now) => now,
+            Err(error) => return cancelled(error),
+        };
+        let moved = now.iter().zip(space.mean()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let steps: f64 = self.groups.scales().iter().map(|scale| scale.to_f64()).sum();
+        let largest = f64::from(self.levels.primary().max_code());
+        let range = space.unit() * largest * steps / rows.len() as f64;
+        if f64::from(moved) * 64.0 <= range {
+            return Ok(None);
         }
+        let fresh = Space::learn(rows, prepared, control)
+            .and_then(|fresh| self.encoded(&fresh, rows, prepared, Keep::None, control));
+        fresh.map(|fresh| Some(Self { keep: self.keep, ..fresh })).or_else(cancelled)
     }
 
     /// The decoded vector of a row.
-    fn decode(&self, row: usize, out: &mut [f32]) {
+    fn decode(&self, space: &Space, row: usize, out: &mut [f32]) {
         let mut codes = vec![0; out.len()];
-        read_row(self.bits, self.group_at(row / GROUP).codes, row % GROUP, &mut codes);
-        let constants = self.constants(row);
-        let (s, b) = (constants.scale.to_f32(), constants.bias.to_f32());
-        let mean = self.mean.as_ref().map_or(&[][..], |mean| mean.row(0));
-        for ((out, &code), &mean) in out.iter_mut().zip(&codes).zip(mean) {
-            *out = (s * f32::from(code) + b) + mean;
+        self.groups.read(row, &mut codes);
+        let group = self.groups.at(row / GROUP);
+        let (s, b) = (group.scale[row % GROUP].to_f32(), group.bias[row % GROUP].to_f32());
+        if let Some(residual) = &self.residual {
+            let mut second = vec![0; out.len()];
+            residual.read(row, &mut second);
+            let fine = Fine::new(s, b, residual.bits());
+            for ((out, &code), &second) in out.iter_mut().zip(&codes).zip(&second) {
+                *out = fine.value(code, second);
+            }
+        } else {
+            for (out, &code) in out.iter_mut().zip(&codes) {
+                *out = s * f32::from(code) + b;
+            }
         }
+        space.leave(out);
+    }
+
+    /// How far decoded values are from what was encoded, from the steps of the rows there are: the mean of its square, as
+    /// of an even spread over each step, and a bound.
+    fn errors(&self) -> [f64; 2] {
+        let largest = f64::from(self.levels.primary().max_code());
+        let finer = self.levels.residual().map_or(1.0, |bits| f64::from(bits.max_code()));
+        let (mut squares, mut most) = (0.0_f64, 0.0_f64);
+        for (scale, bias) in self.groups.scales().iter().zip(self.groups.biases()) {
+            let (s, b) = (scale.to_f64(), bias.to_f64());
+            let step = s / finer;
+            squares += step * step;
+            // What f16 may move a row's ends by: the residual makes up for half a step of it.
+            let moved = (b.abs() + largest * s) / 2048.0 + f64::from(f16::MIN_POSITIVE_SUBNORMAL);
+            let reach = if finer > 1.0 { s / 2.0 } else { 0.0 };
+            most = most.max((step / 2.0).max(moved - reach));
+        }
+        let unit = self.space.as_ref().map_or(1.0, Space::unit);
+        let count = self.groups.rows().max(1) as f64;
+        [unit * unit * squares / (12.0 * count), unit * most]
     }
 }
 
@@ -222,49 +210,49 @@ impl Store for Codes {
     }
 
     fn dim(&self) -> Option<usize> {
-        self.mean.as_ref().map(Matrix::dim)
+        self.space.as_ref().map(Space::dim)
     }
 
     fn len(&self) -> usize {
-        self.rows
+        self.groups.rows()
     }
 
     fn capabilities(&self) -> Capabilities {
-        let rerank = Knob::rerank(self.keep, 20);
+        let rerank = match self.residual {
+            Some(_) => Knob::rescored(20),
+            None => Knob::rerank(self.keep, 20),
+        };
         Capabilities { exact: false, reconstruct: true, knobs: vec![rerank] }
     }
 
     fn blank(&self) -> Self {
-        Self::unlearned(self.metric, self.bits, self.keep)
+        Self::unlearned(self.metric, self.levels, self.keep)
+    }
+
+    /// To the byte what encoding primary codes alone gives.
+    fn without_residual(&self) -> Option<Self> {
+        self.residual.as_ref()?;
+        Some(Self {
+            metric: self.metric,
+            levels: self.levels.without_residual(),
+            keep: self.keep,
+            space: self.space.clone(),
+            groups: self.groups.clone(),
+            residual: None,
+            kept: self.kept.clone(),
+        })
     }
 
     fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
-        let mut learned = self.blank();
-        let mut row = Matrix::zeroed(1, rows.dim());
-        row.row_mut(0).copy_from_slice(&mean(rows, self.metric, control)?);
-        learned.mean = Some(row);
-        learned.kept = Kept::zeroed(self.keep, 0, rows.dim());
-        Ok(learned)
+        let space = Space::learn(rows, self.metric, control)?;
+        Ok(Self::empty(self.metric, self.levels, self.keep, Some(space)))
     }
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
-        control.expect(rows.len());
-        let mut encoded = Self { mean: self.mean.clone(), ..self.blank() };
-        encoded.resize(rows.len());
-        let mut kept = Kept::zeroed(self.keep, rows.len(), rows.dim());
-        let (bits, level) = (self.bits, control.level());
-        let mean = self.mean.as_ref().map_or(&[][..], |mean| mean.row(0));
-        let parts = encoded.groups_mut().map(|group| (group, vec![0_u8; rows.dim()]));
-        fill(rows, self.metric, &mut kept, parts, control, |(group, codes), r, values, row| {
-            for (value, mean) in values.iter_mut().zip(mean) {
-                *value -= mean;
-            }
-            let constants = run(level, Encode { centred: values, bits, codes, row })?;
-            group.write(bits, r, codes, constants);
-            Ok(())
-        })?;
-        encoded.kept = kept;
-        Ok(encoded)
+        match &self.space {
+            Some(space) => self.encoded(space, rows, self.metric, self.keep, control),
+            None => Ok(self.blank()), // nothing is encoded before something is learned
+        }
     }
 
     fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
@@ -272,14 +260,10 @@ impl Store for Codes {
     }
 
     fn swap_remove(&mut self, row: usize) {
-        let last = self.rows - 1;
-        let mut codes = vec![0; self.dimension()];
-        read_row(self.bits, self.group_at(last / GROUP).codes, last % GROUP, &mut codes);
-        let constants = self.constants(last);
-        self.write(row, &codes, constants);
-        codes.fill(0);
-        self.write(last, &codes, Constants { scale: f16::ZERO, bias: f16::ZERO, square: 0.0, radius: 0.0 });
-        self.resize(last);
+        self.groups.swap_remove(row);
+        if let Some(residual) = &mut self.residual {
+            residual.swap_remove(row);
+        }
         self.kept.swap_remove(row);
     }
 
@@ -294,12 +278,14 @@ impl Store for Codes {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        check_rerank(self.keep, options)
+        if self.residual.is_some() { Ok(()) } else { check_rerank(self.keep, options) }
     }
 
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
-        if !self.kept.read(row, out) {
-            self.decode(row, out);
+        if !self.kept.read(row, out)
+            && let Some(space) = &self.space
+        {
+            self.decode(space, row, out);
         }
         Ok(())
     }
@@ -309,37 +295,36 @@ impl Store for Codes {
     }
 
     fn shrink_to_fit(&mut self) {
-        for buffer in [&mut self.codes, &mut self.scale, &mut self.bias, &mut self.square, &mut self.radius] {
-            buffer.shrink_to_fit();
+        self.groups.shrink_to_fit();
+        if let Some(residual) = &mut self.residual {
+            residual.shrink_to_fit();
         }
         self.kept.shrink_to_fit();
+    }
+
+    fn compact(&mut self, control: &Control) -> Result<(), Cancelled> {
+        control.check()?;
+        if let Some(fresh) = self.recentred(control)? {
+            let kept = std::mem::replace(&mut self.kept, Kept::None);
+            *self = Self { kept, ..fresh };
+        }
+        self.shrink_to_fit();
+        Ok(())
     }
 
     fn params(&self) -> Map<String, Value> {
         let mut params = Map::new();
         params.insert("primary".into(), json!(self.primary()));
+        params.insert("residual".into(), json!(self.residual()));
         params.insert("keep".into(), json!(self.keep.name()));
+        params.extend(self.space.as_ref().map(Space::param));
         params
     }
 
     fn tensors(&self) -> Vec<TensorView<'_>> {
-        let groups = self.groups();
-        let tensor = |name, dtype, shape: &[usize], buffer| TensorView {
-            name,
-            dtype,
-            shape: shape.to_vec(),
-            bytes: Buffer::as_bytes(buffer),
-        };
-        let mut tensors = vec![
-            tensor("codes", Dtype::U8, &[groups, self.group_bytes()], &self.codes),
-            tensor("scale", Dtype::F16, &[groups * GROUP], &self.scale),
-            tensor("bias", Dtype::F16, &[groups * GROUP], &self.bias),
-            tensor("radius", Dtype::F32, &[groups.next_multiple_of(16)], &self.radius),
-        ];
-        if self.metric == Metric::L2 {
-            tensors.push(tensor("square", Dtype::F32, &[groups * GROUP], &self.square));
-        }
-        tensors.extend(self.mean.as_ref().map(|mean| mean.tensor("mean")));
+        let mut tensors = self.groups.tensors();
+        tensors.extend(self.residual.iter().flat_map(Residual::tensors));
+        tensors.extend(self.space.as_ref().map(|space| space.matrix().tensor("mean")));
         tensors.extend(self.kept.tensors());
         tensors
     }
@@ -350,69 +335,53 @@ impl Store for Codes {
         dim: Option<usize>,
         rows: usize,
     ) -> Result<Self, FormatError> {
-        let bits = match contents.param_usize("primary")? {
-            4 => Bits::Four,
-            8 => Bits::Eight,
-            other => return Err(FormatError::content("primary", "4 or 8", other)),
-        };
+        let (primary, residual) = (contents.param_usize("primary")?, contents.param_usize("residual")?);
+        let levels = Levels::new(primary, residual).map_err(|error| {
+            let expected = "4 and 0, 8 and 0, 4 and 4, 4 and 8, or 8 and 8";
+            let got = format!("{} and {}", error.primary, error.residual);
+            FormatError::content("primary and residual", expected, got)
+        })?;
         let keep = contents.param_str("keep")?;
         let keep: Keep =
             keep.parse().map_err(|_| FormatError::content("keep", "none, int8, f16 or f32", keep))?;
-        let mut store = Self::unlearned(metric, bits, keep);
-        store.mean = dim.map(|dim| Matrix::take(contents, "mean", 1, dim)).transpose()?;
-        store.rows = rows;
-        let groups = store.groups();
-        store.codes = contents.take("codes", Dtype::U8, &[groups, store.group_bytes()])?;
-        store.scale = contents.take("scale", Dtype::F16, &[groups * GROUP])?;
-        store.bias = contents.take("bias", Dtype::F16, &[groups * GROUP])?;
-        store.radius = contents.take("radius", Dtype::F32, &[groups.next_multiple_of(16)])?;
-        if metric == Metric::L2 {
-            store.square = contents.take("square", Dtype::F32, &[groups * GROUP])?;
-        }
+        let space = dim.map(|dim| Space::take(contents, dim)).transpose()?;
+        let mut store = Self::empty(metric, levels, keep, space);
+        store.groups = store.groups.take(contents, rows)?;
+        store.residual = store.residual.map(|residual| residual.take(contents, rows)).transpose()?;
         store.kept = Kept::take(contents, keep, rows, dim.unwrap_or(0))?;
         Ok(store)
     }
 
     fn check(&self, control: &Control) -> Result<(), FormatError> {
-        if let Some(mean) = &self.mean {
-            mean.check_values("mean", control)?;
+        if let Some(space) = &self.space {
+            space.check(control)?;
         }
-        let halves = |name, buffer: &Buffer| match buffer.as_slice::<f16>().iter().find(|v| !v.is_finite()) {
-            Some(value) => Err(FormatError::content(name, "finite values", value)),
-            None => Ok(()),
-        };
-        halves("scale", &self.scale)?;
-        halves("bias", &self.bias)?;
-        let lengths = |name, buffer: &Buffer| match buffer
-            .as_slice::<f32>()
-            .iter()
-            .find(|v| !(v.is_finite() && **v >= 0.0))
-        {
-            Some(value) => Err(FormatError::content(name, "finite values of at least 0", value)),
-            None => Ok(()),
-        };
-        lengths("radius", &self.radius)?;
-        lengths("square", &self.square)?;
+        self.groups.check()?;
+        if let Some(residual) = &self.residual {
+            residual.check()?;
+        }
         self.kept.check(control)
     }
 
     fn stats(&self) -> Map<String, Value> {
-        self.params()
+        let mut stats = self.params();
+        let [squared, most] = self.errors();
+        stats.insert("mean_squared_error".into(), json!(squared));
+        stats.insert("max_error".into(), json!(most));
+        stats
     }
 }
 
 impl Rowwise for Codes {
     fn grow(&mut self, more: usize) {
-        self.resize(self.rows + more);
+        self.resize(self.groups.rows() + more);
         self.kept.grow(more);
     }
 
     fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let source = other.group_at(from / GROUP);
-        let constants = other.constants(from);
-        if let Some(mut group) = self.group_mut(to / GROUP) {
-            copy_row(group.codes, to % GROUP, source.codes, from % GROUP);
-            group.set(to % GROUP, constants);
+        self.groups.copy_row(to, &other.groups, from);
+        if let (Some(residual), Some(other)) = (&mut self.residual, &other.residual) {
+            residual.copy_row(to, other, from);
         }
         self.kept.copy_row(to, &other.kept, from);
     }

@@ -115,7 +115,10 @@ impl Scan for Codes {
     ) -> [u64; TILE] {
         let base = self.base();
         // A distance of a sum is rounded once more.
-        let limits = bounds.map(|bound| (bound - base) + (base + bound.abs()) * f32::EPSILON);
+        let mut limits = [0.0; TILE];
+        for (limit, bound) in limits.iter_mut().zip(bounds) {
+            *limit = (bound - base) + (base + bound.abs()) * f32::EPSILON;
+        }
         simd.lookup_survivors(self.group_at(chunk.indices[slot]), None, tile, &limits)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterpoint_core::graph::{Build, Graph as Edges, Method, connect};
+use counterpoint_core::graph::{Build, Graph as Edges, Method, change};
 use counterpoint_core::intake::mean_of;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
@@ -15,6 +15,7 @@ use crate::graph::{Graph, Query};
 use crate::parameters::{EdgeCodes, Parameters};
 use crate::product;
 use crate::rows::{Layout, Rows};
+use crate::vector::Form;
 
 /// A graph that is being built.
 struct Builder<'a> {
@@ -43,8 +44,7 @@ impl Method for Builder<'_> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&self, simd: S, vertex: u32, query: &mut Query) {
-        let (vector, rotated) = (self.rows.vector(vertex), self.sources.rotated(vertex));
-        query.recall(simd, self.sources.codebooks.as_deref(), vector, rotated);
+        query.recall(simd, &self.rows, self.sources, vertex);
     }
 }
 
@@ -69,25 +69,28 @@ pub(crate) fn frame(
 }
 
 /// The rows of prepared vectors, and where searches begin.
+///
+/// The graph is built of rotated vectors, which are as far apart: once the rows have them, vectors need no memory.
 pub(crate) fn build(
-    vectors: &Matrix<f32>,
+    vectors: Matrix<f32>,
     metric: Metric,
     parameters: &Parameters,
     frame: &Frame,
     control: &Control,
 ) -> Result<(Rows, Vec<u32>), Cancelled> {
+    let form = Form { keep: parameters.keep, dim: vectors.dim(), added: metric == Metric::Ip };
+    let layout = Layout { form, bits: frame.rotation.padded(), degree: parameters.degree };
+    let rows = with_vectors(layout, &vectors, control)?;
     let sources = Sources::new(frame, metric, vectors, control)?;
-    let layout = Layout { dim: vectors.dim(), bits: frame.rotation.padded(), degree: parameters.degree };
-    let rows = with_vectors(layout, vectors, control)?;
     let plan = Build {
         degree: parameters.degree,
         ef: parameters.ef_construction,
         seed: parameters.seed,
         ..Build::default()
     };
-    control.expect(plan.units(vectors.rows()));
+    control.expect(plan.units(rows.len()));
     let mut builder = Builder { rows, entries: Vec::new(), metric, sources: &sources };
-    plan.run(vectors, &mut builder, control)?;
+    plan.run(&sources, &mut builder, control)?;
     Ok((builder.rows, builder.entries))
 }
 
@@ -102,7 +105,7 @@ pub(crate) fn with_vectors(
     let parts = rows.data.as_mut_bytes().chunks_mut(PART * layout.row_bytes()).enumerate();
     control.for_each(parts, |(part, rows)| {
         for (r, row) in rows.chunks_exact_mut(layout.row_bytes()).enumerate() {
-            layout.parts_mut(row).0.copy_from_slice(vectors.padded(part * PART + r));
+            layout.form.write(layout.parts_mut(row).0, vectors.row(part * PART + r));
         }
         Ok::<_, Cancelled>(())
     })?;
@@ -111,7 +114,7 @@ pub(crate) fn with_vectors(
 
 /// The edges of rows that are not coded yet, joined so that every vertex can be reached, coded.
 pub(crate) fn joined(
-    vectors: &Matrix<f32>,
+    vectors: Matrix<f32>,
     lists: &[Vec<u32>],
     entries: &[u32],
     metric: Metric,
@@ -119,13 +122,9 @@ pub(crate) fn joined(
     frame: &Frame,
     control: &Control,
 ) -> Result<Rows, Cancelled> {
-    let mut adjacency = counterpoint_core::graph::Adjacency::new(lists.len(), layout.degree);
-    for (vertex, list) in (0..).zip(lists) {
-        adjacency.replace(vertex, list.iter().copied());
-    }
-    connect::connect(&mut adjacency, entries, vectors, control)?;
+    let adjacency = change::joined(&vectors, lists, entries, layout.degree, control)?;
+    let mut rows = with_vectors(layout, &vectors, control)?;
     let sources = Sources::new(frame, metric, vectors, control)?;
-    let mut rows = with_vectors(layout, vectors, control)?;
     encode(&mut rows, &sources, |vertex| adjacency.of(vertex), control)?;
     Ok(rows)
 }

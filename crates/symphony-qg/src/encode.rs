@@ -18,7 +18,7 @@
 //! ‖q − u‖² is known exactly when u is expanded, and one table of ⟨s, q'⟩ serves all vertices.
 //!
 //! **Metrics.** Unit vectors are 1 − cos = ½‖q − v‖² far apart: half of offset and scale are added to 1 − ⟨q, u⟩. Under ip
-//! rows get one more value, so that all of them are of equal length M (see [`crate::space`]), and queries a zero; then
+//! rows get one more value, so that all of them are of equal length M (see [`counterpoint_core::graph::space`]), and queries a zero; then
 //! −⟨q, v⟩ is −⟨q, u⟩ and half of the same terms. A row that came later and is longer than M keeps a zero; what is then
 //! missing, ½(‖u‖² − ‖v‖²), is in the offset.
 
@@ -27,14 +27,14 @@ use std::sync::Arc;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::pq::ProductQuantizer;
 use counterpoint_core::rotate::Structured;
-use counterpoint_core::simd::nibbles::{BLOCK, Residual, write_block};
+use counterpoint_core::simd::nibbles::{BLOCK, Residual, RowTerms, write_block};
 use counterpoint_core::simd::{Simd, Work, prefetch_far, run};
 use counterpoint_core::threads::{Cancelled, Control};
-use counterpoint_core::vectors::Matrix;
+use counterpoint_core::vectors::{Matrix, RowSource};
 
 use crate::product::{self, Parts};
 use crate::rows::{Layout, Rows};
-use crate::space::square;
+use counterpoint_core::graph::space::square;
 
 /// Rows of one item of parallel work.
 const PART: usize = 256;
@@ -66,22 +66,39 @@ impl Frame {
         self.rotation.apply(simd, &scratch.centred, &mut scratch.spare, out);
     }
 
-    /// x' of many vectors.
-    fn rotated(&self, vectors: &Matrix<f32>, control: &Control) -> Result<Matrix<f32>, Cancelled> {
-        let mut rotated = Matrix::zeroed(vectors.rows(), self.rotation.padded());
-        let stride = rotated.stride();
-        control.for_each(rotated.values_mut().chunks_mut(PART * stride).enumerate(), |(part, rows)| {
-            run(control.level(), Rotate { frame: self, vectors, first: part * PART, rows, stride });
-            Ok::<_, Cancelled>(())
-        })?;
+    /// x' of many vectors, in their place where there is room for it.
+    fn rotated(&self, mut vectors: Matrix<f32>, control: &Control) -> Result<Matrix<f32>, Cancelled> {
+        let bits = self.rotation.padded();
+        let stride = Matrix::<f32>::stride_for(bits);
+        if stride == vectors.stride() {
+            let chunks = vectors.values_mut().chunks_mut(PART * stride);
+            self.rotate(None, chunks, stride, control)?;
+            return Ok(vectors);
+        }
+        let mut rotated = Matrix::zeroed(vectors.rows(), bits);
+        self.rotate(Some(&vectors), rotated.values_mut().chunks_mut(PART * stride), stride, control)?;
         Ok(rotated)
+    }
+
+    /// Writes x' to rows, chunk by chunk, of the vectors or else of what the rows hold.
+    fn rotate<'a>(
+        &self,
+        from: Option<&Matrix<f32>>,
+        chunks: impl Iterator<Item = &'a mut [f32]> + Send,
+        stride: usize,
+        control: &Control,
+    ) -> Result<(), Cancelled> {
+        control.for_each(chunks.enumerate(), |(part, rows)| {
+            run(control.level(), Rotate { frame: self, from, first: part * PART, rows, stride });
+            Ok::<_, Cancelled>(())
+        })
     }
 }
 
 /// Rotates a few vectors.
 struct Rotate<'a> {
     frame: &'a Frame,
-    vectors: &'a Matrix<f32>,
+    from: Option<&'a Matrix<f32>>,
     first: usize,
     rows: &'a mut [f32],
     stride: usize,
@@ -92,17 +109,24 @@ impl Work for Rotate<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { frame, vectors, first, rows, stride } = self;
+        let Self { frame, from, first, rows, stride } = self;
         let (mut scratch, bits) = (Scratch::default(), frame.rotation.padded());
+        let mut vector = vec![0.0; frame.mean.dim()];
         for (r, row) in rows.chunks_exact_mut(stride).enumerate() {
-            frame.apply(simd, vectors.row(first + r), &mut scratch, &mut row[..bits]);
+            match from {
+                Some(vectors) => vector.copy_from_slice(vectors.row(first + r)),
+                None => vector.copy_from_slice(&row[..frame.mean.dim()]),
+            }
+            frame.apply(simd, &vector, &mut scratch, &mut row[..bits]);
         }
     }
 }
 
 /// What codes are made from: x' of vectors, and under ip ‖x‖².
 pub(crate) struct Sources {
+    /// Of at least `bits` values.
     rotated: Matrix<f32>,
+    bits: usize,
     squares: Option<Vec<f32>>,
     pub(crate) codebooks: Option<Arc<ProductQuantizer>>,
 }
@@ -124,19 +148,19 @@ impl Sources {
     pub(crate) fn new(
         frame: &Frame,
         metric: Metric,
-        vectors: &Matrix<f32>,
+        vectors: Matrix<f32>,
         control: &Control,
     ) -> Result<Self, Cancelled> {
-        let rotated = frame.rotated(vectors, control)?;
         let square = |row| square(vectors.row(row)) as f32;
         let squares = (metric == Metric::Ip).then(|| (0..vectors.rows()).map(square).collect());
-        Ok(Self { rotated, squares, codebooks: frame.codebooks.clone() })
+        let (rotated, bits) = (frame.rotated(vectors, control)?, frame.rotation.padded());
+        Ok(Self { rotated, bits, squares, codebooks: frame.codebooks.clone() })
     }
 
     /// x' of a vector.
     #[inline(always)]
     pub(crate) fn rotated(&self, place: u32) -> &[f32] {
-        &self.rotated.padded(place as usize)[..self.rotated.dim()]
+        &self.rotated.padded(place as usize)[..self.bits]
     }
 
     /// What an offset wants beside the residual: ‖u‖² − ‖v‖² where those are not the same but for rounding.
@@ -145,6 +169,21 @@ impl Sources {
         let Some(squares) = &self.squares else { return 0.0 };
         let (from, to) = (squares[from as usize], squares[to as usize]);
         if (from - to).abs() > 1e-5 * from.max(to) { from - to } else { 0.0 }
+    }
+}
+
+/// Rotated rows: as far apart as the vectors are.
+impl RowSource for Sources {
+    fn len(&self) -> usize {
+        self.rotated.rows()
+    }
+
+    fn dim(&self) -> usize {
+        self.bits
+    }
+
+    fn read(&self, row: usize, out: &mut [f32]) {
+        out.copy_from_slice(self.rotated(row as u32));
     }
 }
 
@@ -205,8 +244,7 @@ pub(crate) fn encode_row<S: Simd>(
     let code = layout.bits / 8;
     for (b, block) in blocks.enumerate() {
         bits.fill(0);
-        block.scale.fill(0.0);
-        block.offset.fill(0.0);
+        block.terms.fill(RowTerms::default());
         block.ids.fill(vertex);
         let first = (b * BLOCK).min(neighbours.len());
         let here = &neighbours[first..neighbours.len().min(first + BLOCK)];
@@ -222,8 +260,8 @@ pub(crate) fn encode_row<S: Simd>(
             };
             // Of equal vectors there is nothing to estimate.
             let g = if residual.absolute > 0.0 { residual.square / residual.absolute } else { 0.0 };
-            block.scale[i] = -2.0 * g;
-            block.offset[i] = residual.square + 2.0 * g * residual.along + sources.missing(own, other);
+            let offset = residual.square + 2.0 * g * residual.along + sources.missing(own, other);
+            block.terms[i] = RowTerms::new(-2.0 * g, offset);
             block.ids[i] = neighbour;
         }
         write_block(block.codes, bits);

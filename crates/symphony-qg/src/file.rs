@@ -10,107 +10,80 @@
 use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
-use counterpoint_core::graph::MAX_VERTICES;
+use counterpoint_core::graph::Roster;
+use counterpoint_core::graph::space::space_dim;
+use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{MAX_DIM, MAX_MAGNITUDE, Matrix};
+use counterpoint_core::vectors::{MAX_DIM, Matrix};
 use serde_json::{Map, Value, json};
 
-use crate::column::Column;
 use crate::encode::Frame;
 use crate::parameters::{EdgeCodes, Parameters};
 use crate::product;
 use crate::rows::{Layout, Rows};
-use crate::store::{DEAD, Learned};
+use crate::store::Learned;
+use crate::vector::{Form, MOST};
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
-/// The largest magnitude of a value in the graph's space: that of a whole vector.
-const MOST: f32 = 256.0 * MAX_MAGNITUDE;
 
 impl Learned {
     /// What the file's parameters hold of it.
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
-        params.insert("vertices".into(), json!(self.rows.len()));
-        params.insert("entry_points".into(), json!(self.entries.as_slice().len()));
+        self.roster.write(params);
         params.insert("squared_length".into(), json!(self.length));
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
+        let [entries, owners] = self.roster.tensors();
         let shape = vec![self.rows.len(), self.rows.layout.row_bytes()];
         let codebooks = self.frame.codebooks.as_ref().map(|codebooks| codebooks.tensor("codebooks"));
         let tensors = [
             TensorView { name: "graph", dtype: Dtype::U8, shape, bytes: self.rows.data.as_bytes() },
-            self.entries.tensor("entries"),
-            self.owners.tensor("owners"),
+            entries,
+            owners,
             self.frame.mean.tensor("mean"),
         ];
         tensors.into_iter().chain(codebooks).collect()
     }
 
-    /// Takes the graph of `rows` rows, of `dim` values in its space, out of a file. What its rows hold is for
+    /// Takes the graph of `rows` rows of `dim` values out of a file. What its rows hold is for
     /// [`Learned::check`] to see.
     pub(crate) fn take(
         contents: &mut Contents,
         parameters: &Parameters,
+        metric: Metric,
         dim: usize,
         rows: usize,
     ) -> Result<Self, FormatError> {
+        let dim = space_dim(metric, dim);
+        let form = Form { keep: parameters.keep, dim, added: metric == Metric::Ip };
         if dim > MAX_DIM {
             return Err(FormatError::content("dim", "one less under ip", dim - 1));
         }
-        let vertices = contents.param_usize("vertices")?;
-        if vertices < rows || vertices >= MAX_VERTICES {
-            return Err(FormatError::content("vertices", format!("{rows} to 2147483647"), vertices));
-        }
-        let entries = contents.param_usize("entry_points")?;
-        if entries > vertices || (entries == 0 && vertices > 0) {
-            return Err(FormatError::content("entry_points", format!("1 to {vertices}"), entries));
-        }
+        let vertices = Roster::vertices_of(contents, rows)?;
         let length = contents.param_f64("squared_length")?;
         if !(0.0..=f64::from(MOST) * f64::from(MOST)).contains(&length) {
             return Err(FormatError::content("squared_length", "that of a legal vector", length));
         }
         let rotation = Structured::new(dim, parameters.seed);
-        let layout = Layout { dim, bits: rotation.padded(), degree: parameters.degree };
+        let layout = Layout { form, bits: rotation.padded(), degree: parameters.degree };
         let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;
-        let entries = Column::take(contents, "entries", entries)?;
-        let owners = Column::take(contents, "owners", vertices)?;
+        let roster = Roster::take(contents, vertices, rows)?;
         let mean = Matrix::take(contents, "mean", 1, dim)?;
         let codebooks = match parameters.edge_codes {
             EdgeCodes::Rabitq => None,
             EdgeCodes::Pq4 => Some(Arc::new(product::take(contents, "codebooks", layout.bits)?)),
         };
-        let mut places = vec![DEAD; rows];
-        for (vertex, &row) in (0..).zip(owners.as_slice()) {
-            if row == DEAD {
-                continue;
-            }
-            match places.get_mut(row as usize) {
-                Some(place) if *place == DEAD => *place = vertex,
-                _ => return Err(FormatError::content("owners", "each row once", row)),
-            }
-        }
-        if places.contains(&DEAD) {
-            return Err(FormatError::content("owners", "every row", "one that has no vertex"));
-        }
-        if rows == vertices && !places.is_sorted() {
-            return Err(FormatError::content("owners", "in order where no vertex is dead", "another order"));
-        }
         let frame = Arc::new(Frame { rotation, mean, codebooks });
-        Ok(Self { frame, length, rows: Rows { layout, data }, entries, owners, places })
+        Ok(Self { frame, length, rows: Rows { layout, data }, roster })
     }
 
     /// Checks entry points, and of every vertex neighbours, factors and values.
     pub(crate) fn check(&self, control: &Control) -> Result<(), FormatError> {
         let vertices = self.rows.len();
-        let mut last = None;
-        for &entry in self.entries.as_slice() {
-            if entry as usize >= vertices || last.is_some_and(|last| entry <= last) {
-                return Err(FormatError::content("entries", format!("rising, below {vertices}"), entry));
-            }
-            last = Some(entry);
-        }
+        self.roster.check()?;
         self.frame.mean.check_values("mean", control)?;
         if let Some(codebooks) = &self.frame.codebooks {
             codebooks.check("codebooks", control)?;
@@ -126,23 +99,21 @@ impl Learned {
             Err(FormatError::content("graph", format!("{expected} of vertex {vertex}"), got))
         };
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(vertex));
-        let (values, padding) = vector.split_at(self.rows.layout.dim);
-        // Without early exit, so that it runs at the speed of memory.
-        let legal = values.iter().fold(true, |legal, value| legal & (value.abs() <= MOST));
-        if !legal || padding.iter().any(|value| value.to_bits() != 0) {
-            return wrong("finite values, then zeros", "another".to_owned());
+        if !self.rows.layout.form.is_legal(vector) {
+            return wrong("legal values, then zeros", "another".to_owned());
         }
         let mut ended = false;
         for block in blocks {
-            for ((&id, scale), offset) in block.ids.iter().zip(block.scale).zip(block.offset) {
+            for (&id, terms) in block.ids.iter().zip(block.terms) {
+                let (scale, offset) = (terms.scale(), terms.offset());
                 if id as usize >= vertices {
                     return wrong("neighbours below the number of vertices", id.to_string());
                 }
-                if !(scale.is_finite() && offset.is_finite() && *scale <= 0.0) {
+                if !(scale.is_finite() && offset.is_finite() && scale <= 0.0) {
                     return wrong("finite factors", format!("{scale}, {offset}"));
                 }
                 ended |= id == vertex;
-                if ended && (id != vertex || *scale != 0.0) {
+                if ended && (id != vertex || scale != 0.0) {
                     return wrong("nothing after the last neighbour", id.to_string());
                 }
             }

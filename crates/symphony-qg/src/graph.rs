@@ -8,7 +8,7 @@ use counterpoint_core::select::Hit;
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::nibbles::{self, BLOCK, Terms};
 
-use crate::encode::{Frame, Scratch};
+use crate::encode::{Frame, Scratch, Sources};
 use crate::rows::Rows;
 
 /// A query, ready.
@@ -16,6 +16,8 @@ use crate::rows::Rows;
 pub(crate) struct Query {
     /// Padded as vectors are.
     pub(crate) values: Vec<f32>,
+    /// What distances are multiplied by in the end.
+    pub(crate) unit: f32,
     rotated: Vec<f32>,
     scratch: Scratch,
     tables: nibbles::Query,
@@ -55,16 +57,11 @@ impl Query {
 
     /// Makes a row of the graph the query.
     #[inline(always)]
-    pub(crate) fn recall<S: Simd>(
-        &mut self,
-        simd: S,
-        codebooks: Option<&ProductQuantizer>,
-        vector: &[f32],
-        rotated: &[f32],
-    ) {
+    pub(crate) fn recall<S: Simd>(&mut self, simd: S, rows: &Rows, sources: &Sources, vertex: u32) {
         self.values.clear();
-        self.values.extend_from_slice(vector);
-        self.refill(simd, codebooks, rotated);
+        self.values.resize(rows.layout.stride(), 0.0);
+        rows.read(vertex, &mut self.values[..rows.layout.form.dim]);
+        self.refill(simd, sources.codebooks.as_deref(), sources.rotated(vertex));
     }
 }
 
@@ -84,7 +81,7 @@ impl Expander for Graph<'_> {
     #[inline(always)]
     fn enter<S: Simd>(&self, simd: S, query: &Query, _: &mut Visited, found: &mut Vec<Hit>) {
         found.extend(self.entries.iter().map(|&row| {
-            let distance = self.metric.distance(simd, &query.values, self.rows.vector(row));
+            let distance = self.rows.distance(simd, self.metric, &query.values, row);
             Hit { distance, row }
         }));
     }
@@ -105,7 +102,7 @@ impl Expander for Graph<'_> {
         found: &mut Vec<Hit>,
     ) -> f32 {
         let (vector, blocks) = self.rows.layout.parts(self.rows.row(from.row));
-        let own = self.metric.distance(simd, &query.values, vector);
+        let own = self.rows.layout.form.distance(simd, self.metric, &query.values, vector);
         let terms = Terms {
             alpha: query.alpha,
             beta: query.beta,
@@ -115,7 +112,7 @@ impl Expander for Graph<'_> {
         };
         let mut values = [0.0; BLOCK];
         for block in blocks {
-            let mask = simd.nibbles_below(block.codes, block.terms(), &query.tables, terms, &mut values);
+            let mask = simd.nibbles_below(block.codes, block.terms, &query.tables, terms, &mut values);
             for r in rows_of(u64::from(mask)) {
                 found.push(Hit { distance: values[r], row: block.ids[r] });
             }

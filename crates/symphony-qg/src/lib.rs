@@ -23,7 +23,6 @@
 #![forbid(unsafe_code)]
 
 mod build;
-mod column;
 mod encode;
 mod file;
 mod graph;
@@ -31,11 +30,11 @@ mod parameters;
 mod product;
 mod rows;
 mod search;
-mod space;
 mod store;
 #[cfg(test)]
 mod tests;
 mod update;
+mod vector;
 
 pub use parameters::{EdgeCodes, MOST_DEGREE, Parameters, UnknownEdgeCodes};
 pub use store::{Edges, SymphonyQg, new};

@@ -2,6 +2,7 @@
 
 use counterpoint_core::file::{Contents, FormatError};
 use counterpoint_core::simd::nibbles::BLOCK;
+use counterpoint_core::vectors::Keep;
 use serde_json::{Map, Value, json};
 
 /// What the codes of edges are.
@@ -58,6 +59,8 @@ pub struct Parameters {
     pub degree: usize,
     /// Candidates of the searches by which the graph is refined and rows are added, at least 1.
     pub ef_construction: usize,
+    /// How vectors are kept in the rows, of which every distance is taken: not [`Keep::None`].
+    pub keep: Keep,
     /// What the codes of edges are.
     pub edge_codes: EdgeCodes,
     /// Of everything drawn at random.
@@ -66,7 +69,8 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { degree: 32, ef_construction: 64, edge_codes: EdgeCodes::default(), seed: 0 }
+        let edge_codes = EdgeCodes::default();
+        Self { degree: 32, ef_construction: 64, keep: Keep::F32, edge_codes, seed: 0 }
     }
 }
 
@@ -77,6 +81,7 @@ impl Parameters {
             && self.degree <= MOST_DEGREE
             && self.degree.is_multiple_of(BLOCK)
             && self.ef_construction > 0
+            && self.keep != Keep::None
     }
 
     /// What a file says.
@@ -84,9 +89,15 @@ impl Parameters {
     /// # Errors
     /// [`FormatError`] naming what is missing or cannot be.
     pub fn read(contents: &Contents) -> Result<Self, FormatError> {
+        let keep = contents.param_str("keep")?;
+        let keep = match keep.parse() {
+            Ok(Keep::None) | Err(_) => return Err(FormatError::content("keep", "int8, f16 or f32", keep)),
+            Ok(keep) => keep,
+        };
         let codes = contents.param_str("edge_codes")?;
         let unknown = |_| FormatError::content("edge_codes", "rabitq or pq4", codes);
         let parameters = Self {
+            keep,
             degree: contents.param_usize("degree")?,
             ef_construction: contents.param_usize("ef_construction")?,
             edge_codes: codes.parse().map_err(unknown)?,
@@ -104,6 +115,7 @@ impl Parameters {
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         params.insert("degree".into(), json!(self.degree));
         params.insert("ef_construction".into(), json!(self.ef_construction));
+        params.insert("keep".into(), json!(self.keep.name()));
         params.insert("edge_codes".into(), json!(self.edge_codes.name()));
         params.insert("seed".into(), json!(self.seed));
     }

@@ -2,18 +2,21 @@
 //!
 //! | part | bytes |
 //! |---|---|
-//! | vector, f32, zeros up to a whole cache line | 4·⌈d/16⌉·16 |
+//! | vector ([`crate::vector`]), up to a whole cache line | about 4·d, 2·d or d |
 //! | for every 32 neighbours: codes ([`nibbles`]) of S bits | 4·S |
-//! | … factors `scale`, `offset`, f32 | 2·128 |
+//! | … factors `scale`, `offset`, in 16 bits each ([`RowTerms`]) | 128 |
 //! | … vertices, u32 | 128 |
 //!
 //! Every part begins on a cache line, and so does every row. A place without a neighbour names the vertex itself, which
 //! has been visited whenever it is looked at; its scale is 0.
 
 use counterpoint_core::buffer::Buffer;
+use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::nibbles::{self, BLOCK, RowTerms};
-use counterpoint_core::simd::prefetch_far;
+use counterpoint_core::simd::{Simd, prefetch_far};
 use counterpoint_core::vectors::Matrix;
+
+use crate::vector::Form;
 
 /// Bytes of 32 numbers.
 const NUMBERS: usize = 4 * BLOCK;
@@ -21,8 +24,8 @@ const NUMBERS: usize = 4 * BLOCK;
 /// How long a row is, and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Values of a vector.
-    pub(crate) dim: usize,
+    /// Vectors.
+    pub(crate) form: Form,
     /// Bits of a code.
     pub(crate) bits: usize,
     /// Neighbours of a vertex, a multiple of 32.
@@ -30,10 +33,10 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Values of a vector, padding included.
+    /// Values of a query, padding included.
     #[inline(always)]
     pub(crate) fn stride(&self) -> usize {
-        Matrix::<f32>::stride_for(self.dim)
+        Matrix::<f32>::stride_for(self.form.dim)
     }
 
     #[inline(always)]
@@ -43,42 +46,40 @@ impl Layout {
 
     #[inline(always)]
     fn block_bytes(&self) -> usize {
-        self.code_bytes() + 3 * NUMBERS
+        self.code_bytes() + 2 * NUMBERS
     }
 
     #[inline(always)]
     pub(crate) fn row_bytes(&self) -> usize {
-        4 * self.stride() + self.degree / BLOCK * self.block_bytes()
+        self.form.bytes() + self.degree / BLOCK * self.block_bytes()
     }
 
     /// The parts of a row.
     #[inline(always)]
-    pub(crate) fn parts<'a>(&self, row: &'a [u8]) -> (&'a [f32], impl Iterator<Item = Block<'a>>) {
-        let (vector, blocks) = row.split_at(4 * self.stride());
+    pub(crate) fn parts<'a>(&self, row: &'a [u8]) -> (&'a [u8], impl Iterator<Item = Block<'a>>) {
+        let (vector, blocks) = row.split_at(self.form.bytes());
         let code_bytes = self.code_bytes();
         let blocks = blocks.chunks_exact(self.block_bytes()).map(move |block| {
             let (codes, numbers) = block.split_at(code_bytes);
-            let [scale, offset, ids] = [0, 1, 2].map(|part| &numbers[part * NUMBERS..(part + 1) * NUMBERS]);
-            Block { codes, scale: words(scale), offset: words(offset), ids: words(ids) }
+            let (terms, ids) = numbers.split_at(NUMBERS);
+            Block { codes, terms: words(terms), ids: words(ids) }
         });
-        (bytemuck::cast_slice(vector), blocks)
+        (vector, blocks)
     }
 
     /// The parts of a row, to write to.
     pub(crate) fn parts_mut<'a>(
         &self,
         row: &'a mut [u8],
-    ) -> (&'a mut [f32], impl Iterator<Item = BlockMut<'a>>) {
-        let (vector, blocks) = row.split_at_mut(4 * self.stride());
+    ) -> (&'a mut [u8], impl Iterator<Item = BlockMut<'a>>) {
+        let (vector, blocks) = row.split_at_mut(self.form.bytes());
         let code_bytes = self.code_bytes();
         let blocks = blocks.chunks_exact_mut(self.block_bytes()).map(move |block| {
             let (codes, numbers) = block.split_at_mut(code_bytes);
-            let (scale, numbers) = numbers.split_at_mut(NUMBERS);
-            let (offset, ids) = numbers.split_at_mut(NUMBERS);
-            let [scale, offset] = [scale, offset].map(bytemuck::cast_slice_mut);
-            BlockMut { codes, scale, offset, ids: bytemuck::cast_slice_mut(ids) }
+            let (terms, ids) = numbers.split_at_mut(NUMBERS);
+            BlockMut { codes, terms: bytemuck::cast_slice_mut(terms), ids: bytemuck::cast_slice_mut(ids) }
         });
-        (bytemuck::cast_slice_mut(vector), blocks)
+        (vector, blocks)
     }
 }
 
@@ -92,23 +93,14 @@ fn words<T: bytemuck::Pod>(bytes: &[u8]) -> &[T; BLOCK] {
 /// 32 neighbours of a vertex.
 pub(crate) struct Block<'a> {
     pub(crate) codes: &'a [u8],
-    pub(crate) scale: &'a [f32; BLOCK],
-    pub(crate) offset: &'a [f32; BLOCK],
+    pub(crate) terms: &'a [RowTerms; BLOCK],
     pub(crate) ids: &'a [u32; BLOCK],
-}
-
-impl<'a> Block<'a> {
-    #[inline(always)]
-    pub(crate) fn terms(&self) -> RowTerms<'a> {
-        RowTerms { scale: self.scale, offset: self.offset }
-    }
 }
 
 /// 32 neighbours of a vertex, to write to.
 pub(crate) struct BlockMut<'a> {
     pub(crate) codes: &'a mut [u8],
-    pub(crate) scale: &'a mut [f32],
-    pub(crate) offset: &'a mut [f32],
+    pub(crate) terms: &'a mut [RowTerms],
     pub(crate) ids: &'a mut [u32],
 }
 
@@ -141,10 +133,23 @@ impl Rows {
         &mut self.data.as_mut_bytes()[vertex as usize * bytes..][..bytes]
     }
 
-    /// The vector of a vertex, padded.
+    /// The distance of a padded query to a vertex's vector as it is kept.
     #[inline(always)]
-    pub(crate) fn vector(&self, vertex: u32) -> &[f32] {
-        bytemuck::cast_slice(&self.row(vertex)[..4 * self.layout.stride()])
+    pub(crate) fn distance<S: Simd>(&self, simd: S, metric: Metric, query: &[f32], vertex: u32) -> f32 {
+        let form = &self.layout.form;
+        form.distance(simd, metric, query, &self.row(vertex)[..form.bytes()])
+    }
+
+    /// Writes the first values of a vertex's vector to `out`, as many as there is room for.
+    pub(crate) fn read(&self, vertex: u32, out: &mut [f32]) {
+        let form = &self.layout.form;
+        form.read(&self.row(vertex)[..form.bytes()], out);
+    }
+
+    /// Gives a vertex the vector of one of other rows of the same layout.
+    pub(crate) fn copy_vector(&mut self, to: u32, other: &Self, from: u32) {
+        let (form, bytes) = (self.layout.form, self.layout.form.bytes());
+        form.copy(&mut self.row_mut(to)[..bytes], &other.row(from)[..bytes]);
     }
 
     /// The neighbours of a vertex.
@@ -156,7 +161,7 @@ impl Rows {
     /// Asks for a vector.
     #[inline(always)]
     pub(crate) fn prefetch_vector(&self, vertex: u32) {
-        prefetch_far(&self.row(vertex)[..4 * self.layout.stride()]);
+        prefetch_far(&self.row(vertex)[..self.layout.form.bytes()]);
     }
 
     /// Asks for a row.

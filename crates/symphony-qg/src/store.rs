@@ -1,12 +1,11 @@
-//! The index: rows of the graph, and which of them are whose.
-//!
-//! A *row* is what ids name, a *vertex* a row of the graph. A row that is removed leaves its vertex, dead, for searches to
-//! walk through until the index is compacted; a row that is replaced gets another vertex.
+//! The index: rows of the graph, and which of them are whose ([`Roster`]).
 
 use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
-use counterpoint_core::graph::MAX_VERTICES;
+use counterpoint_core::graph::change::Figures;
+use counterpoint_core::graph::space::prepared;
+use counterpoint_core::graph::{MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
@@ -17,12 +16,10 @@ use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::build::{build, frame};
-use crate::column::Column;
 use crate::encode::Frame;
 use crate::graph::Graph;
 use crate::parameters::Parameters;
 use crate::rows::Rows;
-use crate::space::{prepared, space_dim};
 use crate::update::Fresh;
 
 /// A SymphonyQG index.
@@ -32,9 +29,6 @@ pub type SymphonyQg = Table<Edges>;
 pub fn new(metric: Metric, parameters: Parameters) -> Option<SymphonyQg> {
     parameters.are_legal().then(|| Table::over(Edges::unlearned(metric, parameters)))
 }
-
-/// The owner of a dead vertex.
-pub(crate) const DEAD: u32 = u32::MAX;
 
 /// The rows of a [`SymphonyQg`] index.
 #[derive(Clone)]
@@ -51,20 +45,16 @@ pub struct Edges {
 #[derive(Clone)]
 pub(crate) struct Learned {
     pub(crate) frame: Arc<Frame>,
-    /// M² (see [`crate::space`]).
+    /// M² (see [`counterpoint_core::graph::space`]).
     pub(crate) length: f64,
     pub(crate) rows: Rows,
-    pub(crate) entries: Column,
-    /// The row of each vertex, or [`DEAD`].
-    pub(crate) owners: Column,
-    /// The vertex of each row.
-    pub(crate) places: Vec<u32>,
+    pub(crate) roster: Roster,
 }
 
 impl Learned {
     /// The graph, for a search.
     pub(crate) fn graph(&self, metric: Metric, exact: bool) -> Graph<'_> {
-        Graph { rows: &self.rows, entries: self.entries.as_slice(), metric, exact }
+        Graph { rows: &self.rows, entries: self.roster.entries(), metric, exact }
     }
 }
 
@@ -97,7 +87,17 @@ impl Edges {
 
     /// Rows that are not dead.
     pub(crate) fn live(&self) -> usize {
-        self.learned.as_ref().map_or(0, |learned| learned.places.len())
+        self.learned.as_ref().map_or(0, |learned| learned.roster.live())
+    }
+
+    /// Takes over the vectors of the rows of `old`, which are the first here, as they were kept: decoded and coded again
+    /// they would not be quite the same.
+    pub(crate) fn keep_vectors(&mut self, old: &Self) {
+        if let (Some(learned), Some(old)) = (&mut self.learned, &old.learned) {
+            for (&to, &from) in learned.roster.places().iter().zip(old.roster.places()) {
+                learned.rows.copy_vector(to, &old.rows, from);
+            }
+        }
     }
 
     /// Learns and builds from rows.
@@ -105,12 +105,11 @@ impl Edges {
         if rows.len() >= MAX_VERTICES {
             return Err(InputError::TooMany { got: rows.len() });
         }
-        let (vectors, length) = prepared(rows, self.metric, None, control)?;
+        let (vectors, length) = prepared(rows, self.metric, self.parameters.keep, None, control)?;
         let frame = frame(&vectors, &self.parameters, control)?;
-        let (graph, entries) = build(&vectors, self.metric, &self.parameters, &frame, control)?;
-        let places: Vec<u32> = (0..rows.len() as u32).collect();
-        let (entries, owners) = (Column::new(&entries), Column::new(&places));
-        let learned = Learned { frame: Arc::new(frame), length, rows: graph, entries, owners, places };
+        let (graph, entries) = build(vectors, self.metric, &self.parameters, &frame, control)?;
+        let roster = Roster::new(rows.len(), &entries);
+        let learned = Learned { frame: Arc::new(frame), length, rows: graph, roster };
         Ok(Self::with(self.metric, self.parameters, Some(rows.dim()), Some(learned)))
     }
 }
@@ -182,12 +181,8 @@ impl Store for Edges {
     }
 
     fn swap_remove(&mut self, row: usize) {
-        if let Some(Learned { owners, places, .. }) = &mut self.learned {
-            let owners = owners.as_mut_slice();
-            owners[places.swap_remove(row) as usize] = DEAD;
-            if let Some(&moved) = places.get(row) {
-                owners[moved as usize] = row as u32;
-            }
+        if let Some(learned) = &mut self.learned {
+            learned.roster.swap_remove(row);
         }
     }
 
@@ -229,8 +224,7 @@ impl Store for Edges {
     fn shrink_to_fit(&mut self) {
         if let Some(learned) = &mut self.learned {
             learned.rows.data.shrink_to_fit();
-            learned.owners.shrink_to_fit();
-            learned.places.shrink_to_fit();
+            learned.roster.shrink_to_fit();
         }
     }
 
@@ -255,8 +249,10 @@ impl Store for Edges {
     ) -> Result<Self, FormatError> {
         let parameters = Parameters::read(contents)?;
         let learned = match dim {
-            Some(dim) => Some(Learned::take(contents, &parameters, space_dim(metric, dim), rows)?),
-            None => None,
+            Some(dim) if Roster::is_in(contents) => {
+                Some(Learned::take(contents, &parameters, metric, dim, rows)?)
+            }
+            Some(_) | None => None,
         };
         Ok(Self::with(metric, parameters, dim, learned))
     }
@@ -269,12 +265,11 @@ impl Store for Edges {
         let mut stats = Map::new();
         self.parameters.write(&mut stats);
         if let Some(learned) = &self.learned {
-            let vertices = learned.rows.len();
-            stats.insert("entry_points".into(), json!(learned.entries.as_slice().len()));
-            stats.insert("unreachable".into(), json!(learned.unreachable()));
-            stats.insert("mean_degree".into(), json!(learned.mean_degree()));
-            let dead = vertices - learned.places.len();
-            stats.insert("deleted_share".into(), json!(dead as f64 / vertices.max(1) as f64));
+            let Figures { unreachable, mean_degree, deleted_share } = Figures::of(learned);
+            stats.insert("entry_points".into(), json!(learned.roster.entries().len()));
+            stats.insert("unreachable".into(), json!(unreachable));
+            stats.insert("mean_degree".into(), json!(mean_degree));
+            stats.insert("deleted_share".into(), json!(deleted_share));
         }
         stats
     }
@@ -292,8 +287,7 @@ impl RowSource for Edges {
 
     fn read(&self, row: usize, out: &mut [f32]) {
         if let Some(learned) = &self.learned {
-            let vector = learned.rows.vector(learned.places[row]);
-            out.copy_from_slice(&vector[..out.len()]);
+            learned.rows.read(learned.roster.places()[row], out);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use counterpoint_core::graph::space::prepared;
 use counterpoint_core::graph::{Expander, Visited};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
@@ -9,7 +10,7 @@ use counterpoint_core::select::Hit;
 use counterpoint_core::simd::{Level, Simd, Work, run};
 use counterpoint_core::synth::{Shape, sample};
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::Matrix;
+use counterpoint_core::vectors::{Keep, Matrix};
 
 use crate::build::with_vectors;
 use crate::encode::{Frame, Sources, encode};
@@ -17,7 +18,7 @@ use crate::graph::{Graph, Query};
 use crate::parameters::EdgeCodes;
 use crate::product::learn;
 use crate::rows::Layout;
-use crate::space::prepared;
+use crate::vector::Form;
 
 /// Expands vertex 0 for a query in the graph's space.
 struct Expand<'a>(&'a Graph<'a>, &'a Frame, &'a [f32]);
@@ -47,7 +48,7 @@ fn errors(metric: Metric, dim: usize, codes: EdgeCodes, seeds: u64, level: Level
     let all = sample(Shape::Gaussian, rows + 1, 0, dim, 5).data;
     let (data, query) = all.split_at(rows * dim);
     let data = counterpoint_core::vectors::Rows::new(data, dim).expect("whole rows");
-    let (vectors, _) = prepared(&data, metric, None, &control).expect("sound");
+    let (vectors, _) = prepared(&data, metric, Keep::F32, None, &control).expect("sound");
     let mut query = query.to_vec();
     metric.prepare(&mut query, 0).expect("nonzero");
     query.resize(vectors.dim(), 0.0);
@@ -63,12 +64,13 @@ fn errors(metric: Metric, dim: usize, codes: EdgeCodes, seeds: u64, level: Level
         if codes == EdgeCodes::Pq4 {
             let many = sample(Shape::Gaussian, 400, 0, dim, 6).data;
             let many = counterpoint_core::vectors::Rows::new(&many, dim).expect("whole rows");
-            let (many, _) = prepared(&many, metric, None, &control).expect("sound");
+            let (many, _) = prepared(&many, metric, Keep::F32, None, &control).expect("sound");
             frame.codebooks = Some(Arc::new(learn(&frame, &many, seed, &control).expect("not cancelled")));
         }
-        let layout = Layout { dim: vectors.dim(), bits: frame.rotation.padded(), degree: 32 };
+        let form = Form { keep: Keep::F32, dim: vectors.dim(), added: metric == Metric::Ip };
+        let layout = Layout { form, bits: frame.rotation.padded(), degree: 32 };
         let mut graph = with_vectors(layout, &vectors, &control).expect("not cancelled");
-        let sources = Sources::new(&frame, metric, &vectors, &control).expect("not cancelled");
+        let sources = Sources::new(&frame, metric, vectors.clone(), &control).expect("not cancelled");
         let of = |vertex: u32| if vertex == 0 { neighbours.as_slice() } else { &[] };
         encode(&mut graph, &sources, of, &control).expect("not cancelled");
         let graph = Graph { rows: &graph, entries: &[0], metric, exact: true };
@@ -111,7 +113,7 @@ fn estimates_have_no_bias_and_errors_fall_as_the_root_of_the_dimension() {
                 means.iter().map(|other| (other - mean).powi(2)).sum::<f64>().sqrt() / means.len() as f64;
             assert!(mean.abs() < 4.0 * spread, "{metric:?} {dim}: {mean} ± {spread}");
             assert!(spread < 0.1 * deviation, "{metric:?} {dim}: {spread} beside {deviation}");
-            let bits = crate::space::space_dim(metric, dim).next_multiple_of(32);
+            let bits = counterpoint_core::graph::space::space_dim(metric, dim).next_multiple_of(32);
             let constant = deviation * (bits as f64).sqrt();
             // √(π/2 − 1) = 0.755, and the query's own rounding.
             assert!((0.70..0.82).contains(&constant), "{metric:?} {dim}: {constant}");
@@ -130,7 +132,8 @@ fn estimates_by_centroids_have_no_bias_either() {
         // direction.
         let most = if metric == Metric::Ip { 0.4 } else { 0.15 };
         assert!(mean.abs() < most * deviation, "{metric:?} {dim}: {mean} beside {deviation}");
-        let constant = deviation * (crate::space::space_dim(metric, dim).next_multiple_of(32) as f64).sqrt();
+        let constant = deviation
+            * (counterpoint_core::graph::space::space_dim(metric, dim).next_multiple_of(32) as f64).sqrt();
         assert!((0.6..0.85).contains(&constant), "{metric:?} {dim}: {constant}");
     }
 }

@@ -12,7 +12,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::Level;
 use counterpoint_core::synth::{Sample, Shape, sample};
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::Rows;
+use counterpoint_core::vectors::{Keep, Rows};
 use counterpoint_symphony_qg::{EdgeCodes, Parameters, SymphonyQg};
 use proptest::prelude::*;
 
@@ -256,6 +256,13 @@ proptest! {
         }
         prop_assert_eq!(search(&index, &queries, dim, &options), found);
         check_shape(&search(&index, &queries, dim, &with_ef(6, 10)), width);
+        let ids: Vec<i64> = live.iter().map(|&row| row as i64).collect();
+        index.remove(&ids).expect("there");
+        index.compact(&control).expect("compacted");
+        let mut back = loaded(&bytes(&index));
+        check_shape(&search(&*back, &queries, dim, &options), 0);
+        back.add(&rows(&data[..dim], dim), None, &control).expect("added");
+        check_shape(&search(&*back, &queries, dim, &options), 1);
     }
 
     /// Filters are kept, and filled however few are allowed.
@@ -460,10 +467,10 @@ fn hostile_files_are_errors() {
     let Sample { data, .. } = sample(Shape::Gaussian, 300, 0, 20, 1);
     let mut index = fitted(Metric::L2, Parameters::default(), &data, 20);
     index.remove(&[7]).expect("there");
-    // A row: 32 values, 32 codes of 32 bits, 32 scales, 32 offsets, 32 neighbours.
+    // A row: 32 values, 32 codes of 32 bits, 32 scales and offsets in 16 bits each, 32 neighbours.
     let (vector, codes) = (128, 128);
-    let row = vector + codes + 3 * 128;
-    let (scale, offset, ids) = (vector + codes, vector + codes + 128, vector + codes + 256);
+    let row = vector + codes + 2 * 128;
+    let (terms, ids) = (vector + codes, vector + codes + 128);
     let put = |at: usize, value: [u8; 4]| {
         move |bytes: &mut Vec<u8>| bytes[5 * row + at..5 * row + at + 4].copy_from_slice(&value)
     };
@@ -474,9 +481,10 @@ fn hostile_files_are_errors() {
         (4, f32::INFINITY.to_le_bytes()),
         (4, 1e30_f32.to_le_bytes()),
         (80, 1.0_f32.to_le_bytes()),
-        (scale, f32::NAN.to_le_bytes()),
-        (scale, 1.0_f32.to_le_bytes()),
-        (offset + 4, f32::NEG_INFINITY.to_le_bytes()),
+        // The upper halves of numbers: a scale that is none, one above 0, an offset of −∞.
+        (terms, 0x7fc0_u32.to_le_bytes()),
+        (terms, 0x3f80_u32.to_le_bytes()),
+        (terms + 4, 0xff80_0000_u32.to_le_bytes()),
         (ids, 300_u32.to_le_bytes()),
         (ids + 8, u32::MAX.to_le_bytes()),
         (ids, 5_u32.to_le_bytes()),
@@ -507,7 +515,51 @@ fn hostile_files_are_errors() {
         ("entry_points", 301),
         ("squared_length", -1_i64),
         ("rows", 300),
+        ("keep", 3),
     ] {
         assert!(tampered(&index, "", |_| {}, &[(key, value.into())]).is_err(), "{key} {value}");
+    }
+    for keep in ["none", "f16", "int8", "f64"] {
+        assert!(tampered(&index, "", |_| {}, &[("keep", keep.into())]).is_err(), "{keep}");
+    }
+    // What follows a vector of halves or of bytes, and what no such vector is.
+    for (keep, at, value) in [
+        (Keep::F16, 0, 0x7c00_u32),
+        (Keep::F16, 40, 1),
+        (Keep::Int8, 20, 1),
+        (Keep::Int8, 60, f32::NAN.to_bits()),
+        (Keep::Int8, 56, (-1.0_f32).to_bits()),
+    ] {
+        let index = fitted(Metric::L2, Parameters { keep, ..Parameters::default() }, &data, 20);
+        let row = 64 + codes + 2 * 128;
+        let change = |bytes: &mut Vec<u8>| {
+            bytes[7 * row + at..7 * row + at + 4].copy_from_slice(&value.to_le_bytes());
+        };
+        assert!(tampered(&index, "graph", |_| {}, &[]).is_ok());
+        assert!(tampered(&index, "graph", change, &[]).is_err(), "{keep:?} {at} {value}");
+    }
+}
+
+#[test]
+fn what_is_kept_stays_as_it_is() {
+    let Sample { data, .. } = sample(Shape::Gaussian, 400, 0, 20, 3);
+    for (metric, keep) in METRICS.iter().flat_map(|&m| [Keep::F32, Keep::F16, Keep::Int8].map(|k| (m, k))) {
+        let mut index = fitted(metric, Parameters { keep, ..Parameters::default() }, &data[..300 * 20], 20);
+        let control = Control::default();
+        let kept: Vec<i64> = (200..300).collect();
+        let vectors = |index: &SymphonyQg| {
+            let found = index.reconstruct(&kept).expect("there");
+            (0..kept.len()).flat_map(|row| found.row(row).to_vec()).collect::<Vec<_>>()
+        };
+        let before = vectors(&index);
+        // Few, so that neighbours are mended; then many, so that the graph is built anew; then more rows than there are.
+        index.remove(&[3, 7]).expect("there");
+        index.compact(&control).expect("not cancelled");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
+        index.remove(&(20..200).collect::<Vec<i64>>()).expect("there");
+        index.compact(&control).expect("not cancelled");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
+        index.add(&rows(&data[..200 * 20], 20), None, &control).expect("sound rows");
+        assert!(vectors(&index) == before, "{metric:?} {keep:?}");
     }
 }

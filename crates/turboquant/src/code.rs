@@ -169,30 +169,37 @@ const WITH_HALVES: [[f32; 5]; 16] = {
 fn quads(values: &[f32], stretch: f32, codes: &mut [u8]) {
     /// Quads at once; a quarter of a segment is a multiple.
     const LANES: usize = 8;
+    /// Quads between two narrowings of entries to bytes.
+    const BLOCK: usize = 4 * LANES;
     let quarter = values.len() / 4;
-    for i in (0..quarter).step_by(LANES) {
-        let magnitudes = |s: usize| {
-            let mut magnitudes = [0.0_f32; LANES];
-            let values = &values[s * quarter + i..][..LANES];
-            let pairs = magnitudes.iter_mut().zip(values);
-            pairs.for_each(|(to, value)| *to = value.abs() * (stretch / QUAD_UNIT));
-            magnitudes
-        };
-        let (w, x, y, z) = (magnitudes(0), magnitudes(1), magnitudes(2), magnitudes(3));
-        let (mut least, mut nearest) = ([f32::INFINITY; LANES], [0_u32; LANES]);
-        for (entry, &[a, b, c, d, half]) in WITH_HALVES.iter().enumerate() {
-            for l in 0..LANES {
-                // Half the squared distance, less what all entries share.
-                let distance = half - a * w[l] - b * x[l] - c * y[l] - d * z[l];
-                let nearer = distance < least[l];
-                nearest[l] = if nearer { entry as u32 } else { nearest[l] };
-                least[l] = if nearer { distance } else { least[l] };
+    for i in (0..quarter).step_by(BLOCK) {
+        let count = BLOCK.min(quarter - i);
+        let mut entries = [0_u32; BLOCK];
+        for (j, entries) in entries.as_chunks_mut::<LANES>().0.iter_mut().enumerate().take(count / LANES) {
+            let magnitudes = |s: usize| {
+                let mut magnitudes = [0.0_f32; LANES];
+                let values = &values[s * quarter + i + j * LANES..][..LANES];
+                let pairs = magnitudes.iter_mut().zip(values);
+                pairs.for_each(|(to, value)| *to = value.abs() * (stretch / QUAD_UNIT));
+                magnitudes
+            };
+            let (w, x, y, z) = (magnitudes(0), magnitudes(1), magnitudes(2), magnitudes(3));
+            let (mut least, mut nearest) = ([f32::INFINITY; LANES], [0_u32; LANES]);
+            for (entry, &[a, b, c, d, half]) in WITH_HALVES.iter().enumerate() {
+                for l in 0..LANES {
+                    // Half the squared distance, less what all entries share.
+                    let distance = half - a * w[l] - b * x[l] - c * y[l] - d * z[l];
+                    let nearer = distance < least[l];
+                    nearest[l] = if nearer { entry as u32 } else { nearest[l] };
+                    least[l] = if nearer { distance } else { least[l] };
+                }
             }
+            *entries = nearest;
         }
-        let mut entries = [0_u8; LANES];
-        entries.iter_mut().zip(&nearest).for_each(|(to, &from)| *to = from as u8);
+        let mut narrow = [0_u8; BLOCK];
+        narrow.iter_mut().zip(&entries).for_each(|(to, &from)| *to = from as u8);
         for s in 0..4 {
-            codes[s * quarter + i..][..LANES].copy_from_slice(&entries);
+            codes[s * quarter + i..][..count].copy_from_slice(&narrow[..count]);
         }
     }
     // Apart: it vectorises.
@@ -236,6 +243,34 @@ mod tests {
         }
         let error = error / (4 * COUNT) as f64;
         assert!((error - QUAD_ERROR).abs() < 0.0005, "{error}");
+    }
+
+    #[test]
+    fn a_quad_is_the_first_of_the_entries_nearest_to_it() {
+        // Also values that are midway between entries, and quads that end amid a block.
+        for (count, seed) in [(8, 1), (32, 2), (40, 3), (96, 4), (1_000, 5)] {
+            let (mut values, _) = coded(count, seed);
+            let midway = [0.0_f32, 22.5, 46.5, -76.5, 31.5, 79.5].into_iter().cycle();
+            for (value, step) in values.iter_mut().zip(midway).step_by(5) {
+                *value = step * QUAD_UNIT;
+            }
+            let mut codes = vec![0; values.len()];
+            quads(&values, 1.0, &mut codes);
+            for i in 0..count {
+                let quad = [0, 1, 2, 3].map(|s| values[s * count + i].abs() * (1.0 / QUAD_UNIT));
+                let mut nearest = (f32::INFINITY, 0);
+                for (entry, &[a, b, c, d, half]) in WITH_HALVES.iter().enumerate() {
+                    let distance = half - a * quad[0] - b * quad[1] - c * quad[2] - d * quad[3];
+                    if distance < nearest.0 {
+                        nearest = (distance, entry);
+                    }
+                }
+                for s in 0..4 {
+                    let sign = u8::from(values[s * count + i] > 0.0) << 4;
+                    assert_eq!(codes[s * count + i], nearest.1 as u8 | sign, "quad {i} of {count}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a query has found: candidates that wait, and the best of those scored.
 
-use counterpoint_core::scan::Selection;
+use counterpoint_core::scan::{Selection, rows_of};
 use counterpoint_core::select::{TopK, from_ordered_bits, ordered_bits};
 use counterpoint_core::simd::{GROUP, Simd};
 
@@ -91,10 +91,13 @@ impl Shortlist {
         self.waiting.is_empty() && self.limit == f32::NEG_INFINITY
     }
 
-    /// Takes in candidates of which only the most promising [`Shortlist::step`] will be kept. The least ceiling of use.
+    /// Takes in the rows of `mask`, of which only the most promising [`Shortlist::step`] will be kept: row r of the
+    /// group has the ceiling `ceilings[r]`, and is row `first` + r of all. The least ceiling of use.
     #[inline(always)]
-    pub(crate) fn sow(&mut self, candidates: impl Iterator<Item = Candidate>) -> f32 {
-        self.take_in(candidates);
+    pub(crate) fn sow(&mut self, mask: u64, ceilings: &[f32; GROUP], first: usize) -> f32 {
+        if mask != 0 {
+            self.take_in(mask, ceilings, first);
+        }
         if self.waiting.len() >= 4 * self.step() { self.thin() } else { f32::NEG_INFINITY }
     }
 
@@ -125,18 +128,22 @@ impl Shortlist {
         self.settle(simd, staged, query, true, scratch);
     }
 
-    #[inline(always)]
-    fn take_in(&mut self, candidates: impl Iterator<Item = Candidate>) {
+    /// Takes in the rows of `mask`: row r of the group has the ceiling `ceilings[r]`, and is row `first` + r of all.
+    /// Apart from what surrounds it, so that all it needs is in registers.
+    #[inline(never)]
+    fn take_in(&mut self, mask: u64, ceilings: &[f32; GROUP], first: usize) {
         if self.waiting.capacity() == 0 {
             self.waiting.reserve(self.room + GROUP);
         }
-        self.waiting.extend(candidates);
+        self.waiting.extend(rows_of(mask).map(|r| Candidate::new(ceilings[r % GROUP], first + r)));
     }
 
-    /// Takes candidates in. Whether some are to be scored now.
+    /// Takes in the rows of `mask`, as [`Shortlist::sow`] does. Whether some are to be scored now.
     #[inline(always)]
-    pub(crate) fn wait(&mut self, candidates: impl Iterator<Item = Candidate>) -> bool {
-        self.take_in(candidates);
+    pub(crate) fn wait(&mut self, mask: u64, ceilings: &[f32; GROUP], first: usize) -> bool {
+        if mask != 0 {
+            self.take_in(mask, ceilings, first);
+        }
         self.waiting.len() >= self.room
     }
 
@@ -168,14 +175,18 @@ impl Shortlist {
             }
         }
         narrowed.sort_unstable();
-        let mut last = last;
+        let (mut last, mut bound) = (last, self.best.bound());
         for candidate in narrowed.drain(..) {
             if candidate > last {
                 break;
             }
             staged.score_one(simd, query, candidate, &mut self.best, scratch);
-            self.limit = staged.limit(query, self.best.bound());
-            last = Candidate::last(self.limit);
+            let now = self.best.bound();
+            if now != bound {
+                bound = now;
+                self.limit = staged.limit(query, bound);
+                last = Candidate::last(self.limit);
+            }
         }
         scratch.narrowed = narrowed;
         // Those left, in place.

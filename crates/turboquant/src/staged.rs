@@ -22,7 +22,7 @@
 //! scored before any other waits.
 
 use counterpoint_core::metric::Metric;
-use counterpoint_core::scan::{At, Groups, Masks, Scan, rows_of};
+use counterpoint_core::scan::{At, Groups, Masks, Scan};
 use counterpoint_core::select::{Hit, TopK};
 use counterpoint_core::simd::fastscan::{self, QueryTerms, Tile, Weights};
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, int8, prefetch, run};
@@ -426,9 +426,7 @@ impl Scan for Staged<'_> {
         for (slot, &allowed) in allowed[..groups].iter().enumerate().filter(|&(_, &allowed)| allowed != 0) {
             let masks = self.survivors(simd, chunk, slot, tile, queries, &bounds);
             for (i, top) in tops.iter_mut().enumerate() {
-                let rows = rows_of(masks[i] & allowed);
-                let values = &chunk.values[i];
-                let least = top.sow(rows.map(|r| Candidate::new(values[r], (first + slot) * GROUP + r)));
+                let least = top.sow(masks[i] & allowed, &chunk.values[i], (first + slot) * GROUP);
                 bounds[i] = bounds[i].max(least);
             }
         }
@@ -466,9 +464,8 @@ impl Scan for Staged<'_> {
         top: &mut Shortlist,
     ) {
         let first = chunk.indices[at.slot] * GROUP;
-        let values = &chunk.values[at.place];
         let mask = mask & !chunk.met[at.place][at.slot];
-        if top.wait(rows_of(mask).map(|r| Candidate::new(values[r], first + r))) {
+        if top.wait(mask, &chunk.values[at.place], first) {
             top.settle(simd, self, query, false, &mut chunk.scratch);
         }
     }

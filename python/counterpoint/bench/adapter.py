@@ -156,7 +156,8 @@ def grid(outer: tuple[str, Sequence[int]], inner: tuple[str, Sequence[int]]) -> 
 
 def beam_widths(k: int) -> list[Knobs]:
     """Return the beam widths every graph is swept over, from k up."""
-    widths = (10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+    few = (10, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
+    widths = (*few, 160, 192, 224, 256, 320, 384, 512, 768, 1024)
     return [{"ef": ef} for ef in widths if ef >= k] or [{"ef": k}]
 
 

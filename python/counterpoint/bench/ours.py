@@ -83,7 +83,7 @@ class Lorann(Counterpoint):
         return probes_and_candidates("n_probe", clusters, "rerank", n, k)
 
 
-class SymphonyQG(Counterpoint):
+class Graph(Counterpoint):
     """A graph: `ef` is swept."""
 
     def sweep(self, n: int, k: int) -> list[Knobs]:
@@ -95,10 +95,16 @@ _PLAIN = f"{__name__}:Counterpoint"
 _RERANKED = f"{__name__}:Reranked"
 
 
-def _lvq(name: str, primary: int, keep: str, reference: str) -> Spec:
-    settings = {"method": "LVQ", "primary": primary, "keep": keep}
-    adapter = _PLAIN if keep == "none" else _RERANKED
+def _lvq(name: str, primary: int, keep: str, reference: str, residual: int = 0) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "residual": residual, "keep": keep}
+    adapter = _PLAIN if keep == "none" and residual == 0 else _RERANKED
     return Spec(name, name, adapter, settings, ours=True, reference=reference)
+
+
+def _lvq_graph(name: str, reference: str, primary: int, residual: int, **settings: Any) -> Spec:
+    settings = {"method": "LVQ", "primary": primary, "residual": residual} | settings
+    settings["structure"] = "graph"
+    return Spec(name, name, f"{__name__}:Graph", settings, ours=True, reference=reference)
 
 
 def _turboquant(
@@ -129,7 +135,7 @@ def _lorann(name: str, reference: str, **settings: Any) -> Spec:
 
 def _symphony_qg(name: str, reference: str, **settings: Any) -> Spec:
     return Spec(
-        *(name, "SymphonyQG", f"{__name__}:SymphonyQG", {"method": "SymphonyQG", **settings}),
+        *(name, "SymphonyQG", f"{__name__}:Graph", {"method": "SymphonyQG", **settings}),
         ours=True,
         reference=reference,
     )
@@ -139,6 +145,11 @@ METHODS: tuple[Spec, ...] = (
     Spec("flat", "flat", _PLAIN, {"method": "Flat"}, ours=True, reference="faiss-flat"),
     _lvq("lvq8", 8, "none", "faiss-sq8"),
     _lvq("lvq4", 4, "none", "faiss-sq4"),
+    _lvq("lvq4x4", 4, "none", "faiss-sq8", residual=4),
+    _lvq("lvq4x8", 4, "none", "faiss-sq8", residual=8),
+    _lvq("lvq8x8", 8, "none", "faiss-sq8", residual=8),
+    _lvq_graph("lvq4x8-graph", "svs-vamana64", 4, 8),
+    _lvq_graph("lvq8-graph", "svs-vamana64", 8, 0),
     _lvq("lvq8-f16", 8, "f16", "faiss-sq8-refine"),
     _lvq("lvq4-f16", 4, "f16", "faiss-sq4-refine"),
     _turboquant("turboquant4", 4, "turbovec4"),
@@ -166,6 +177,8 @@ METHODS: tuple[Spec, ...] = (
     _lorann("lorann-int8", "lorann-1x-b4-r64", keep="int8"),
     _lorann("lorann-8bit", "lorann-1x", bits=8, rank=32),
     _symphony_qg("symphony-qg", "rabitqlib-qg32"),
+    _symphony_qg("symphony-qg-f16", "rabitqlib-qg32", keep="f16"),
+    _symphony_qg("symphony-qg-int8", "rabitqlib-qg32", keep="int8"),
     _symphony_qg("symphony-qg-64", "rabitqlib-qg64", degree=64),
     _symphony_qg("symphony-qg-pq4", "rabitqlib-qg32", edge_codes="pq4"),
 )

@@ -1,6 +1,8 @@
 //! Out-edges in rows of equal length.
 
 use crate::buffer::Buffer;
+use crate::file::{Contents, Dtype, FormatError, TensorView};
+use crate::threads::Control;
 
 /// Degrees are multiples of this: as many neighbours as one call of a kernel scores.
 pub const STEP: usize = 32;
@@ -91,5 +93,61 @@ impl Adjacency {
         }
         row[count..].fill(vertex);
         self.counts[vertex as usize] = count as u32;
+    }
+}
+
+/// Vertices between two looks at whether to stop.
+const PART: usize = 4096;
+
+impl Adjacency {
+    /// The rows as a file holds them.
+    pub fn tensor(&self, name: &'static str) -> TensorView<'_> {
+        let shape = vec![self.len(), self.degree];
+        TensorView { name, dtype: Dtype::U32, shape, bytes: self.ids.as_bytes() }
+    }
+
+    /// Takes the rows of `vertices` vertices out of a file. What they hold is for [`Adjacency::check`] to see.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn take(
+        contents: &mut Contents,
+        name: &str,
+        vertices: usize,
+        degree: usize,
+    ) -> Result<Self, FormatError> {
+        let ids = contents.take(name, Dtype::U32, &[vertices, degree])?;
+        let rows = ids.as_slice::<u32>().chunks_exact(degree).zip(0..);
+        let count = |row: &[u32], vertex| row.iter().position(|&id| id == vertex).unwrap_or(degree) as u32;
+        let counts = rows.map(|(row, vertex)| count(row, vertex)).collect();
+        Ok(Self { degree, ids, counts })
+    }
+
+    /// Checks that neighbours are vertices, and that nothing follows the last of a vertex.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn check(&self, name: &'static str, control: &Control) -> Result<(), FormatError> {
+        let vertices = self.len();
+        control.for_each((0..vertices).step_by(PART), |first| {
+            for vertex in first as u32..vertices.min(first + PART) as u32 {
+                let (neighbours, rest) = self.row(vertex).split_at(self.count(vertex));
+                if let Some(id) = neighbours.iter().find(|&&id| id as usize >= vertices) {
+                    let expected = format!("neighbours below the number of vertices, of vertex {vertex}");
+                    return Err(FormatError::content(name, expected, id));
+                }
+                if let Some(id) = rest.iter().find(|&&id| id != vertex) {
+                    let expected = format!("nothing after the last neighbour of vertex {vertex}");
+                    return Err(FormatError::content(name, expected, id));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives spare memory back.
+    pub fn shrink_to_fit(&mut self) {
+        self.ids.shrink_to_fit();
+        self.counts.shrink_to_fit();
     }
 }

@@ -8,9 +8,12 @@
 //! What is done with the popped vertices and their distances is the caller's: a search keeps the nearest ([`super::Nearest`],
 //! perhaps of those that a filter allows), a build keeps them all.
 //!
-//! **Memory.** A hop reads a few KB from anywhere. One search asks for the row that is next in line before it reads the
-//! one in hand, which is right unless a nearer one turns up there. Where there are more queries, [`search_all`] goes on
-//! with [`LANES`] searches by turns, each of which pops and asks for a row a whole round before it reads it.
+//! **Memory.** A hop reads a few KB from anywhere. Once the `SETTLED` nearest candidates were popped, little of what a
+//! vertex brings is nearer than what waits: then the next vertex is popped, and its row asked for, before the one in hand is
+//! expanded. Until then one search asks for the row that is next in line, which is right unless a nearer one turns up. Where
+//! there are more queries, [`search_all`] goes on with [`LANES`] searches by turns, each of which asks for a row a whole round
+//! before it reads it; where edges lie apart from vectors, nothing is popped ahead, and another round passes between edges and
+//! vectors ([`Expander::IN_STEPS`]).
 
 use super::{Expander, Mark, Pool, Visited};
 use crate::select::Hit;
@@ -18,6 +21,8 @@ use crate::simd::Simd;
 
 /// Searches that one thread has under way.
 pub const LANES: usize = 4;
+/// Nearest candidates after whose expansion vertices are popped ahead.
+const SETTLED: usize = 4;
 
 /// The memory of one search; one that is used again allocates nothing.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +30,13 @@ pub struct Walk {
     pool: Pool,
     visited: Visited,
     found: Vec<Hit>,
+    /// What was popped and asked for, to be expanded next.
+    asked: Option<Hit>,
+    /// What was asked for without being popped.
+    guess: Option<u32>,
+    /// The neighbours that the first of two steps gathered, and whether it was made.
+    new: Vec<u32>,
+    gathered: bool,
 }
 
 impl Walk {
@@ -34,6 +46,7 @@ impl Walk {
         self.pool.begin(ef.max(1));
         self.visited.begin();
         self.found.clear();
+        (self.asked, self.guess, self.gathered) = (None, None, false);
         graph.enter(simd, query, &mut self.visited, &mut self.found);
         self.offer::<E>();
     }
@@ -63,13 +76,60 @@ impl Walk {
         }
     }
 
-    /// Expands a popped vertex; gives it with its own distance.
+    /// Pops the next vertex and asks for its row.
     #[inline(always)]
-    fn expand<S: Simd, E: Expander>(&mut self, simd: S, graph: &E, query: &E::Query, from: Hit) -> Hit {
+    fn ask<E: Expander>(&mut self, graph: &E) {
+        self.asked = self.pop::<E>();
+        if let Some(hit) = self.asked
+            && self.guess != Some(hit.row)
+        {
+            graph.prefetch(hit.row);
+        }
+    }
+
+    /// The first of two steps of expanding the next vertex; false where there is but one, or it was made.
+    #[inline(always)]
+    fn gather<E: Expander>(&mut self, graph: &E) -> bool {
+        let Some(from) = self.asked.filter(|_| E::IN_STEPS && !self.gathered) else { return false };
+        self.new.clear();
+        graph.gather(from.row, &mut self.visited, &mut self.new);
+        self.gathered = true;
+        true
+    }
+
+    /// Expands the next vertex; gives it with its own distance. `ALONE`: whether no other search has its turn meanwhile.
+    #[inline(always)]
+    fn step<const ALONE: bool, S: Simd, E: Expander>(
+        &mut self,
+        simd: S,
+        graph: &E,
+        query: &E::Query,
+    ) -> Option<Hit> {
+        if self.asked.is_none() {
+            self.ask(graph);
+        }
+        let from = self.asked.take()?;
+        self.guess = None;
+        if !E::IN_STEPS && self.pool.done() >= SETTLED {
+            self.ask(graph);
+        } else if ALONE {
+            self.guess = self.pool.peek().map(|next| next.row);
+            if let Some(next) = self.guess {
+                graph.prefetch(next);
+            }
+        }
         let bound = self.pool.bound();
-        let distance = graph.expand(simd, query, from, bound, &mut self.visited, &mut self.found);
+        let distance = if std::mem::take(&mut self.gathered) {
+            graph.score(simd, query, &self.new, bound, &mut self.found);
+            from.distance
+        } else {
+            graph.expand(simd, query, from, bound, &mut self.visited, &mut self.found)
+        };
         self.offer::<E>();
-        Hit { distance, row: from.row }
+        if !ALONE && self.asked.is_none() {
+            self.ask(graph);
+        }
+        Some(Hit { distance, row: from.row })
     }
 }
 
@@ -93,6 +153,10 @@ pub trait Task<E: Expander> {
 
     /// Sees each vertex that the search of a query expands, with its own distance.
     fn popped(&mut self, number: usize, hit: Hit);
+
+    /// Sees a query whose search has ended.
+    #[inline(always)]
+    fn finished<S: Simd>(&mut self, _simd: S, _number: usize, _query: &mut E::Query) {}
 }
 
 /// Searches with `ef` candidates (at least 1); `popped` sees each vertex that is expanded, with its own distance.
@@ -106,16 +170,8 @@ pub fn search<S: Simd, E: Expander>(
     mut popped: impl FnMut(Hit),
 ) {
     walk.begin(simd, graph, query, ef);
-    let mut asked = None;
-    while let Some(hit) = walk.pop::<E>() {
-        if asked != Some(hit.row) {
-            graph.prefetch(hit.row);
-        }
-        asked = walk.pool.peek().map(|next| next.row);
-        if let Some(next) = asked {
-            graph.prefetch(next);
-        }
-        popped(walk.expand(simd, graph, query, hit));
+    while let Some(hit) = walk.step::<true, S, E>(simd, graph, query) {
+        popped(hit);
     }
 }
 
@@ -125,8 +181,8 @@ pub fn search<S: Simd, E: Expander>(
 pub struct Lane<Q> {
     walk: Walk,
     query: Q,
-    /// The number of the query, and the vertex that was popped and asked for.
-    at: Option<(usize, Hit)>,
+    /// The number of the query.
+    at: Option<usize>,
 }
 
 /// Searches for each of `count` queries with `ef` candidates (at least 1), [`LANES`] of them at a time. What is popped for
@@ -147,6 +203,7 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
         let [Lane { walk, query, .. }, ..] = lanes;
         task.prepare(simd, 0, query)?;
         search(simd, graph, query, ef, walk, |hit| task.popped(0, hit));
+        task.finished(simd, 0, query);
         return Ok(());
     }
     lanes.iter_mut().for_each(|lane| lane.at = None);
@@ -155,21 +212,28 @@ pub fn search_all<S: Simd, E: Expander, T: Task<E>>(
     while busy {
         busy = false;
         for Lane { walk, query, at } in lanes.iter_mut() {
-            if let Some((number, from)) = *at {
-                task.popped(number, walk.expand(simd, graph, query, from));
-                *at = walk.pop::<E>().map(|hit| (number, hit));
+            if let Some(number) = *at {
+                if walk.gather(graph) {
+                    busy = true;
+                    continue;
+                }
+                match walk.step::<false, S, E>(simd, graph, query) {
+                    Some(hit) => task.popped(number, hit),
+                    None => {
+                        *at = None;
+                        task.finished(simd, number, query);
+                    }
+                }
             }
-            while at.is_none()
+            if at.is_none()
                 && let Some(number) = waiting.next()
             {
                 task.prepare(simd, number, query)?;
                 walk.begin(simd, graph, query, ef);
-                *at = walk.pop::<E>().map(|hit| (number, hit));
+                walk.ask(graph);
+                *at = Some(number);
             }
-            if let Some((_, hit)) = at {
-                graph.prefetch(hit.row);
-                busy = true;
-            }
+            busy |= at.is_some();
         }
     }
     Ok(())

@@ -41,4 +41,23 @@ pub trait Expander: Sync {
         visited: &mut Visited,
         found: &mut Vec<Hit>,
     ) -> f32;
+
+    /// Whether one of several searches expands a vertex in two steps, [`Expander::gather`] and [`Expander::score`], between
+    /// which the others go on and memory has time. A vertex's own distance is then what it was found at.
+    const IN_STEPS: bool = false;
+
+    /// Adds to `new` the neighbours of a vertex that were not visited, which they are from now on, and asks for what
+    /// [`Expander::score`] will read of them.
+    fn gather(&self, _vertex: u32, _visited: &mut Visited, _new: &mut Vec<u32>) {}
+
+    /// Adds to `found` those of `new` that are nearer than `bound` (others may be among them).
+    fn score<S: Simd>(
+        &self,
+        _simd: S,
+        _query: &Self::Query,
+        _new: &[u32],
+        _bound: f32,
+        _found: &mut Vec<Hit>,
+    ) {
+    }
 }

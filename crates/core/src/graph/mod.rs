@@ -8,6 +8,8 @@ pub mod adjacency;
 pub mod beam;
 pub mod build;
 mod candidates;
+pub mod change;
+mod column;
 pub mod connect;
 mod entries;
 mod expander;
@@ -17,13 +19,18 @@ mod partition;
 mod pool;
 mod prune;
 mod reverse;
+pub mod roster;
+pub mod seek;
+pub mod space;
 #[cfg(test)]
 mod tests;
 mod visited;
 
 pub use adjacency::Adjacency;
 pub use build::{Build, Graph, Method};
+pub use column::Column;
 pub use entries::entries;
 pub use expander::{Expander, Mark};
 pub use pool::{MAX_VERTICES, Nearest, Pool};
+pub use roster::{Roster, Wear};
 pub use visited::Visited;

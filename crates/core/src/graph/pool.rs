@@ -110,6 +110,12 @@ impl Pool {
         Some(popped)
     }
 
+    /// How many of the nearest candidates were popped, without one between that was not.
+    #[inline(always)]
+    pub fn done(&self) -> usize {
+        self.next
+    }
+
     /// The candidate that [`Pool::pop`] would give.
     #[inline(always)]
     pub fn peek(&self) -> Option<Hit> {
@@ -146,6 +152,16 @@ impl Nearest {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Multiplies all distances by a factor above 0.
+    pub fn scale(&mut self, factor: f32) {
+        for entry in &mut self.entries {
+            let old = hit(*entry);
+            *entry = self::entry(Hit { distance: factor * old.distance, ..old });
+        }
+        // What was apart may have become equal.
+        self.entries.sort_unstable();
     }
 
     /// The nearest, nearest first; among equal distances the lower vertex first.

@@ -51,8 +51,10 @@ use crate::vectors::{Matrix, RowSource};
 
 /// Rows of one item of parallel work.
 const PART: usize = 256;
-/// Distances computed side by side.
+/// Numbers that are compared side by side.
 const LANES: usize = 16;
+/// Of 256 centroids, so many are looked at side by side.
+const WIDE: usize = 64;
 
 /// How many centroids codes of so many bits tell apart.
 pub fn centroids(bits: Bits) -> usize {
@@ -108,8 +110,8 @@ impl ProductQuantizer {
             let span = self.span(m);
             let codebook = self.codebook(&span);
             *code = match self.bits {
-                Bits::Four => nearest::<16, 1>(codebook, &vector[span]),
-                Bits::Eight => nearest::<256, 4>(codebook, &vector[span]),
+                Bits::Four => nearest::<16>(codebook, &vector[span]),
+                Bits::Eight => nearest::<WIDE>(codebook, &vector[span]),
             };
         }
     }
@@ -156,7 +158,7 @@ impl ProductQuantizer {
     /// If the query is of another dimension.
     #[inline(always)]
     pub fn inner_products<S: Simd>(&self, _: S, query: &[f32], tables: &mut Vec<f32>) {
-        self.tables(query, tables, |sum, value, centroid| *sum += value * centroid);
+        self.tables(query, tables, |sum, value, centroid| sum + value * centroid);
     }
 
     /// ‖qₘ − cₘₖ‖² for every centroid: K numbers for each subspace, M·K in all.
@@ -167,21 +169,25 @@ impl ProductQuantizer {
     pub fn squared_distances<S: Simd>(&self, _: S, query: &[f32], tables: &mut Vec<f32>) {
         self.tables(query, tables, |sum, value, centroid| {
             let off = value - centroid;
-            *sum += off * off;
+            sum + off * off
         });
     }
 
     #[inline(always)]
-    fn tables(&self, query: &[f32], tables: &mut Vec<f32>, add: impl Fn(&mut f32, f32, f32)) {
+    fn tables(&self, query: &[f32], tables: &mut Vec<f32>, add: impl Fn(f32, f32, f32) -> f32) {
         assert_eq!(query.len(), self.dim(), "a query of another dimension");
-        let centroids = self.centroids();
-        tables.clear();
-        tables.resize(self.subspaces * centroids, 0.0);
-        for (m, table) in tables.chunks_exact_mut(centroids).enumerate() {
+        tables.resize(self.subspaces * self.centroids(), 0.0);
+        for m in 0..self.subspaces {
             let span = self.span(m);
-            let codebook = self.codebook(&span).chunks_exact(centroids);
-            for (&value, column) in query[span].iter().zip(codebook) {
-                table.iter_mut().zip(column).for_each(|(sum, &centroid)| add(sum, value, centroid));
+            let (codebook, values) = (self.codebook(&span), &query[span]);
+            match self.bits {
+                Bits::Four => table::<16>(codebook, values, &mut tables[m * 16..][..16], &add),
+                Bits::Eight => {
+                    for part in 0..256 / WIDE {
+                        let to = &mut tables[m * 256 + part * WIDE..][..WIDE];
+                        table::<WIDE>(&codebook[part * WIDE..], values, to, &add);
+                    }
+                }
             }
         }
     }
@@ -248,36 +254,59 @@ fn span(dim: usize, subspaces: usize, m: usize) -> Range<usize> {
     start..start + short + usize::from(m < longer)
 }
 
-/// The nearest of K centroids to `values`, the first of equals. Distances are summed value by value, in `WIDE` times
-/// [`LANES`] lanes; K is a multiple of these.
+/// What `values` add up to with each of N centroids, of which each value's begin `centroids` further on.
 #[inline(always)]
-fn nearest<const K: usize, const WIDE: usize>(codebook: &[f32], values: &[f32]) -> u8 {
+fn table<const N: usize>(
+    codebook: &[f32],
+    values: &[f32],
+    to: &mut [f32],
+    add: &impl Fn(f32, f32, f32) -> f32,
+) {
+    let stride = if N == 16 { 16 } else { 256 };
+    let mut sums = [0.0_f32; N];
+    for (j, &value) in values.iter().enumerate() {
+        let column = &codebook[j * stride..][..N];
+        for l in 0..N {
+            sums[l] = add(sums[l], value, column[l]);
+        }
+    }
+    to.copy_from_slice(&sums);
+}
+
+/// The nearest of the centroids to `values`, the first of equals; they are looked at N at a time, of 16 or 256.
+#[inline(always)]
+fn nearest<const N: usize>(codebook: &[f32], values: &[f32]) -> u8 {
+    let parts = if N == 16 { 1 } else { 256 / N };
     let mut least = [f32::INFINITY; LANES];
     let mut at = [0_u32; LANES];
-    for first in (0..K).step_by(WIDE * LANES) {
-        let mut sums = [[0.0_f32; LANES]; WIDE];
-        for (&value, column) in values.iter().zip(codebook.as_chunks::<K>().0) {
-            let columns = column[first..first + WIDE * LANES].as_chunks::<LANES>().0;
-            for (sums, column) in sums.iter_mut().zip(columns) {
-                for (sum, &centroid) in sums.iter_mut().zip(column) {
-                    let off = value - centroid;
-                    *sum += off * off;
-                }
-            }
-        }
-        for (w, sums) in sums.iter().enumerate() {
-            let number = (first + w * LANES) as u32;
+    for part in 0..parts {
+        let mut sums = [0.0_f32; N];
+        table::<N>(
+            &codebook[(part * N).min(codebook.len())..],
+            values,
+            &mut sums,
+            &|sum, value, centroid| {
+                let off = value - centroid;
+                sum + off * off
+            },
+        );
+        for w in 0..N / LANES {
+            let number = (part * N + w * LANES) as u32;
             for l in 0..LANES {
-                let less = sums[l] < least[l];
-                least[l] = if less { sums[l] } else { least[l] };
+                let sum = sums[w * LANES + l];
+                let less = sum < least[l];
+                least[l] = if less { sum } else { least[l] };
                 at[l] = if less { number } else { at[l] };
             }
         }
     }
-    let lanes = least.iter().zip(&at).enumerate().map(|(l, (&least, &at))| (least, at + l as u32));
-    let (_, nearest) = lanes.fold((f32::INFINITY, u32::MAX), |best, lane| {
-        if lane.0 < best.0 || (lane.0 == best.0 && lane.1 < best.1) { lane } else { best }
-    });
+    let (mut best, mut nearest) = (f32::INFINITY, u32::MAX);
+    for l in 0..LANES {
+        let number = at[l] + l as u32;
+        if least[l] < best || (least[l] == best && number < nearest) {
+            (best, nearest) = (least[l], number);
+        }
+    }
     nearest as u8
 }
 

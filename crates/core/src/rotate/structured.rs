@@ -155,7 +155,8 @@ fn spans(padded: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-#[inline(always)]
+/// Apart from what surrounds it, so that all it needs is in registers.
+#[inline(never)]
 fn gather(to: &mut [f32], from: &[f32], order: &[u16], factors: &[f32]) {
     for ((to, &i), factor) in to.iter_mut().zip(order).zip(factors) {
         *to = from[usize::from(i)] * factor;

@@ -9,10 +9,13 @@
 //! |---|---|---|
 //! | [`mod@f32`] | dot and squared l2 of two rows; query tile × row group with a fused threshold, or with their scores | within a derived bound |
 //! | [`bytes`] | dot and squared l2 of a f32 row and a row of one byte a value | within a derived bound |
+//! | [`halves`] | dot and squared l2 of a f32 row and a row of half precision | within a derived bound |
 //! | [`int8`] | 8- and 4-bit codes × signed 8-bit query, row group, with a fused threshold | sums and scores bit-exact |
+//! | [`rows`] | a row's 8- or 4-bit codes × both planes of a query | bit-exact |
 //! | [`fastscan`] | bits × small integer weights, row group, by look-ups, with a fused threshold | bit-exact |
 //! | [`lookups`] | entries of tables of 256 or 16 by codes, row group, with a fused threshold | bit-exact |
 //! | [`nibbles`] | bits × small integer weights, block of 32 rows, fused with an estimate and a bound; signs of residuals | bit-exact; residuals' sums within rounding |
+//! | [`lines`] | rows of 8- and 4-bit codes × signed 8-bit query, a few from anywhere | bit-exact |
 //! | [`planes`] | a row's bit planes, or the levels of its codes, × signed 8-bit query; planes to codes | bit-exact |
 //! | [`hadamard`] | Hadamard transform of a row | bit-exact |
 //! | [`product`] | products of a matrix: vectors × 64 outputs | bit-exact |
@@ -28,13 +31,16 @@ pub mod bytes;
 pub mod f32;
 pub mod fastscan;
 pub mod hadamard;
+pub mod halves;
 pub mod int8;
 mod level;
+pub mod lines;
 pub mod lookups;
 pub mod nibbles;
 pub mod planes;
 mod prefetch;
 pub mod product;
+pub mod rows;
 
 pub use level::{Level, LevelError};
 pub use prefetch::{prefetch, prefetch_far};
@@ -119,6 +125,18 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     /// As [`Simd::squared_l2`], of a query and a row of codes.
     fn bytes_squared_l2(self, query: &[f32], row: bytes::Row<'_>) -> f32;
 
+    /// As [`Simd::dot`], of a query and a row of finite halves.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn halves_dot(self, query: &[f32], row: &[half::f16]) -> f32;
+
+    /// As [`Simd::squared_l2`], of a query and a row of finite halves.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    fn halves_squared_l2(self, query: &[f32], row: &[half::f16]) -> f32;
+
     /// Rows of `panel` whose inner product with each query of `tile` passes: bit `r` of entry `i` is set iff
     /// not `dot(query i, row r) - panel.terms[r] < limits[i]` (so a NaN survives, to be scored exactly).
     fn f32_survivors(self, panel: &f32::Panel, tile: &f32::Tile, limits: &[f32; TILE]) -> [u64; TILE];
@@ -187,6 +205,18 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
         planes: &int8::Planes,
     ) -> [[i32; int8::QUARTER]; 2];
 
+    /// Writes the exact integer sums of code × query to `sums`, for both planes of the query and each of the rows `ids`.
+    ///
+    /// # Panics
+    /// If there is no such row, codes and query differ in dimension, or there is not one sum for each row.
+    fn lines_dots(self, rows: lines::Rows<'_>, ids: &[u32], query: &lines::Query, sums: &mut [[i32; 2]]);
+
+    /// Exact integer sums of code × plane, for both planes of a query and one row of codes of `bits` bits.
+    ///
+    /// # Panics
+    /// If row and planes differ in dimension, or have more than `MAX_DIM`.
+    fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2];
+
     /// How [`Simd::fastscan_survivors`] looks up: what a [`fastscan::Tile`] is made for.
     const TABLES: fastscan::Tables;
 
@@ -221,15 +251,15 @@ pub trait Simd: Copy + Send + Sync + sealed::Sealed {
     ) -> [u64; TILE];
 
     /// Rows of `block` whose estimate is below `terms.bound`: bit r is set iff `values[r] < bound`, where `values[r]` =
-    /// `unit * (scale[r] * (alpha * A + beta) + offset[r]) + base` in fused multiply-adds and `A` is the agreement of row
-    /// and query. All 32 values are written.
+    /// `unit * (scale * (alpha * A + beta) + offset) + base` in fused multiply-adds, with the scale and offset of `rows[r]`,
+    /// and `A` is the agreement of row and query. All 32 values are written.
     ///
     /// # Panics
     /// If rows and query differ in their number of bits.
     fn nibbles_below(
         self,
         block: &[u8],
-        rows: nibbles::RowTerms<'_>,
+        rows: &[nibbles::RowTerms; nibbles::BLOCK],
         query: &nibbles::Query,
         terms: nibbles::Terms,
         values: &mut [f32; nibbles::BLOCK],
@@ -311,6 +341,22 @@ macro_rules! token {
                 // SAFETY: `self` proves the features; lengths by Check 1.
                 #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
                 unsafe { bytes::$module::squared_l2(query, row) }
+            }
+
+            #[inline(always)]
+            fn halves_dot(self, query: &[f32], row: &[half::f16]) -> f32 {
+                assert_eq!(query.len(), row.len(), "halves_dot: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { halves::$module::dot(query, row) }
+            }
+
+            #[inline(always)]
+            fn halves_squared_l2(self, query: &[f32], row: &[half::f16]) -> f32 {
+                assert_eq!(query.len(), row.len(), "halves_squared_l2: rows of different lengths"); // Check 1
+                // SAFETY: `self` proves the features; lengths by Check 1.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe { halves::$module::squared_l2(query, row) }
             }
 
             #[inline(always)]
@@ -455,6 +501,32 @@ macro_rules! token {
                 }
             }
 
+            #[inline(always)]
+            fn lines_dots(self, rows: lines::Rows<'_>, ids: &[u32], query: &lines::Query, sums: &mut [[i32; 2]]) {
+                let view = lines::View::checked(rows, ids, query, sums.len());
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match rows.bits() {
+                        int8::Bits::Eight => lines::$module::dots::<8>(view, sums),
+                        int8::Bits::Four => lines::$module::dots::<4>(view, sums),
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn rows_dots(self, bits: int8::Bits, row: &[u8], high: &[i8], low: &[i8]) -> [i32; 2] {
+                let view = rows::View::checked(bits, row, high, low);
+                // SAFETY: `self` proves the features; the lengths by the checks in `View::checked`.
+                #[allow(unused_unsafe, reason = "the scalar twin is a safe function")]
+                unsafe {
+                    match bits {
+                        int8::Bits::Eight => rows::$module::dots::<8>(view),
+                        int8::Bits::Four => rows::$module::dots::<4>(view),
+                    }
+                }
+            }
+
             const TABLES: fastscan::Tables = fastscan::Tables::$tables;
 
             #[inline(always)]
@@ -514,7 +586,7 @@ macro_rules! token {
             fn nibbles_below(
                 self,
                 block: &[u8],
-                rows: nibbles::RowTerms<'_>,
+                rows: &[nibbles::RowTerms; nibbles::BLOCK],
                 query: &nibbles::Query,
                 terms: nibbles::Terms,
                 values: &mut [f32; nibbles::BLOCK],

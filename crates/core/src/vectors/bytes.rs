@@ -47,49 +47,50 @@ impl ByteChunk<'_> {
     /// If the chunk has no such row.
     pub fn write(&mut self, r: usize, values: &[f32]) {
         let codes = &mut self.codes[r * self.stride..r * self.stride + values.len()];
-        self.terms[r] = encode(values, codes);
+        self.terms[r] = ByteRows::encode(values, codes);
     }
-}
-
-/// Codes `values`, of magnitude at most [`MAX_MAGNITUDE`].
-fn encode(values: &[f32], codes: &mut [u8]) -> Terms {
-    let bounds = (f32::INFINITY, f32::NEG_INFINITY);
-    let (least, most) = values.iter().fold(bounds, |(least, most), &v| (least.min(v), most.max(v)));
-    let range = f64::from(most) - f64::from(least);
-    let steps = if range > 0.0 { f64::from(TOP) / range } else { 0.0 };
-    // Sums as they are, not about their means: those of whole numbers are exact.
-    let (mut codes_sum, mut code_squares) = (0_u64, 0_u64);
-    let (mut values_sum, mut products) = (0.0_f64, 0.0_f64);
-    for (code, &value) in codes.iter_mut().zip(values) {
-        let above = f64::from(value) - f64::from(least);
-        *code = (above * steps + 0.5) as u8; // saturating
-        codes_sum += u64::from(*code);
-        code_squares += u64::from(*code) * u64::from(*code);
-        values_sum += above;
-        products += f64::from(*code) * above;
-    }
-    let (count, codes_sum) = (values.len().max(1) as f64, codes_sum as f64);
-    let spread = count * code_squares as f64 - codes_sum * codes_sum;
-    let scale = if spread > 0.0 { (count * products - codes_sum * values_sum) / spread } else { 0.0 };
-    let offset = f64::from(least) + (values_sum - scale * codes_sum) / count;
-    // Least squares may go a little beyond the values, which may be the largest there are.
-    let offset = (offset as f32).clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE);
-    let mut scale = scale as f32;
-    while !is_legal(&[scale, offset]) && scale > 0.0 {
-        scale = scale.next_down();
-    }
-    [scale, offset]
-}
-
-/// Whether all values that codes can have are such as a row may have.
-fn is_legal(&[scale, offset]: &Terms) -> bool {
-    scale >= 0.0 && offset.abs() <= MAX_MAGNITUDE && scale * TOP + offset <= MAX_MAGNITUDE
 }
 
 const CODES: &str = "vectors";
 const TERMS: &str = "vector_terms";
 
 impl ByteRows {
+    /// Codes `values`, of magnitude at most [`MAX_MAGNITUDE`], and gives scale and offset: what each row of a table is, for
+    /// those who keep rows elsewhere.
+    pub fn encode(values: &[f32], codes: &mut [u8]) -> [f32; 2] {
+        let bounds = (f32::INFINITY, f32::NEG_INFINITY);
+        let (least, most) = values.iter().fold(bounds, |(least, most), &v| (least.min(v), most.max(v)));
+        let range = f64::from(most) - f64::from(least);
+        let steps = if range > 0.0 { f64::from(TOP) / range } else { 0.0 };
+        // Sums as they are, not about their means: those of whole numbers are exact.
+        let (mut codes_sum, mut code_squares) = (0_u64, 0_u64);
+        let (mut values_sum, mut products) = (0.0_f64, 0.0_f64);
+        for (code, &value) in codes.iter_mut().zip(values) {
+            let above = f64::from(value) - f64::from(least);
+            *code = (above * steps + 0.5) as u8; // saturating
+            codes_sum += u64::from(*code);
+            code_squares += u64::from(*code) * u64::from(*code);
+            values_sum += above;
+            products += f64::from(*code) * above;
+        }
+        let (count, codes_sum) = (values.len().max(1) as f64, codes_sum as f64);
+        let spread = count * code_squares as f64 - codes_sum * codes_sum;
+        let scale = if spread > 0.0 { (count * products - codes_sum * values_sum) / spread } else { 0.0 };
+        let offset = f64::from(least) + (values_sum - scale * codes_sum) / count;
+        // Least squares may go a little beyond the values, which may be the largest there are.
+        let offset = (offset as f32).clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE);
+        let mut scale = scale as f32;
+        while !Self::is_legal(&[scale, offset]) && scale > 0.0 {
+            scale = scale.next_down();
+        }
+        [scale, offset]
+    }
+
+    /// Whether all values that codes can have, with this scale and offset, are such as a row may have.
+    pub fn is_legal(&[scale, offset]: &[f32; 2]) -> bool {
+        scale >= 0.0 && offset.abs() <= MAX_MAGNITUDE && scale * TOP + offset <= MAX_MAGNITUDE
+    }
+
     /// `rows` rows of zeros.
     pub fn zeroed(rows: usize, dim: usize) -> Self {
         Self { codes: Matrix::zeroed(rows, dim), terms: Buffer::zeroed(rows * size_of::<Terms>()) }
@@ -209,7 +210,7 @@ impl ByteRows {
     pub fn check(&self, control: &Control) -> Result<(), FormatError> {
         for part in self.terms.as_slice::<Terms>().chunks(1 << 20) {
             control.check()?;
-            if let Some(terms) = part.iter().find(|terms| !is_legal(terms)) {
+            if let Some(terms) = part.iter().find(|terms| !Self::is_legal(terms)) {
                 let expected = "scales from 0 on and offsets that keep values at legal magnitude";
                 return Err(FormatError::content(TERMS, expected, format!("{terms:?}")));
             }

@@ -184,7 +184,7 @@ pub fn padded(values: &[f32]) -> Vec<f32> {
 ///
 /// # Errors
 /// [`InputError::NotFinite`] or [`InputError::TooLarge`], naming the first such value.
-#[inline]
+#[inline(always)]
 pub fn read_checked(source: &dyn RowSource, row: usize, out: &mut [f32]) -> Result<(), InputError> {
     source.read(row, out);
     // One pass without branches; the second only to name the culprit. NaN fails the comparison.

@@ -8,7 +8,7 @@ use counterpoint_core::simd::{self, Level, Simd, Work};
 
 use super::{LARGEST, LONGEST, Random, Tally, U};
 
-struct Below<'a>(&'a [u8], RowTerms<'a>, &'a Query, Terms);
+struct Below<'a>(&'a [u8], &'a [RowTerms; BLOCK], &'a Query, Terms);
 
 impl Work for Below<'_> {
     type Output = (u32, [f32; BLOCK]);
@@ -27,8 +27,7 @@ struct Case {
     guarded: Vec<u8>,
     query: Query,
     agreements: [u32; BLOCK],
-    scale: [f32; BLOCK],
-    offset: [f32; BLOCK],
+    rows: [RowTerms; BLOCK],
 }
 
 impl Case {
@@ -54,19 +53,19 @@ impl Case {
         write_block(&mut guarded[65..65 + block_bytes(bits)], &rows);
         let mut query = Query::default();
         query.refill(weights);
-        Self { guarded, query, agreements, scale: [1.0; BLOCK], offset: [0.0; BLOCK] }
+        Self { guarded, query, agreements, rows: [RowTerms::new(1.0, 0.0); BLOCK] }
     }
 
     fn value(&self, terms: Terms, r: usize) -> f32 {
         let sum = terms.alpha.mul_add(self.agreements[r] as f32, terms.beta);
-        terms.unit.mul_add(self.scale[r].mul_add(sum, self.offset[r]), terms.base)
+        let row = self.rows[r];
+        terms.unit.mul_add(row.scale().mul_add(sum, row.offset()), terms.base)
     }
 
     fn check(&self, level: Level, tally: &mut Tally, terms: Terms, what: &str) {
         let bits = self.query.bits();
-        let rows = RowTerms { scale: &self.scale, offset: &self.offset };
         let block = &self.guarded[65..65 + block_bytes(bits)];
-        let (mask, values) = simd::run(level, Below(block, rows, &self.query, terms));
+        let (mask, values) = simd::run(level, Below(block, &self.rows, &self.query, terms));
         let mut want = 0;
         let mut held = true;
         for (r, &got) in values.iter().enumerate() {
@@ -103,8 +102,7 @@ pub(super) fn sums(level: Level, tally: &mut Tally) {
         let known = bits == 0 || (case.query.step == 1.0 && case.query.total == total as u32);
         tally.check(known, || format!("the tables of {bits} bits: a unit of {}", case.query.step));
         for round in 0..8 {
-            case.scale.fill_with(|| random.unit());
-            case.offset.fill_with(|| random.unit());
+            case.rows.fill_with(|| RowTerms::new(random.unit(), random.unit()));
             let [alpha, beta, unit, base] = [0; 4].map(|_| random.unit());
             let mut terms = Terms { alpha, beta, unit, base, bound: f32::INFINITY };
             // A value, so that ties occur; now and then what every row is below, or none.
@@ -150,12 +148,11 @@ pub(super) fn unordered(level: Level, tally: &mut Tally) {
     let mut case = Case::new(&weights, &mut random, |random, _, _| random.below(2) == 0);
     for r in 0..BLOCK {
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            case.scale[r] = poison;
+            case.rows[r] = RowTerms::new(poison, 0.0);
             case.check(level, tally, plain(f32::MAX), "a scale");
-            case.scale[r] = 1.0;
-            case.offset[r] = poison;
+            case.rows[r] = RowTerms::new(1.0, poison);
             case.check(level, tally, plain(f32::MAX), "an offset");
-            case.offset[r] = 0.0;
+            case.rows[r] = RowTerms::new(1.0, 0.0);
             case.check(level, tally, plain(poison), "a bound");
             case.check(level, tally, Terms { base: poison, ..plain(1.0) }, "a base");
         }

@@ -60,13 +60,16 @@ pub fn lane(r: usize) -> usize {
 /// If `r` is not below 64.
 pub fn write_row(group: &mut [u8], r: usize, bits: &[u8]) {
     assert!(r < GROUP);
-    for (t, triple) in group.chunks_exact_mut(TRIPLE).enumerate() {
-        let mut word = [0; 4];
-        word.iter_mut().zip(bits.get(3 * t..).unwrap_or_default()).take(3).for_each(|(to, from)| *to = *from);
-        let word = u32::from_le_bytes(word);
+    let at = lane(r);
+    let (whole, rest) = bits.as_chunks::<3>();
+    let mut last = [0; 3];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let words = whole.iter().chain(std::iter::once(&last)).chain(std::iter::repeat(&[0; 3]));
+    for (triple, &[x, y, z]) in group.as_chunks_mut::<TRIPLE>().0.iter_mut().zip(words) {
+        let word = u32::from_le_bytes([x, y, z, 0]);
         for line in 0..3 {
             let byte = (word >> (6 * line) & 63) | (word >> (18 + 2 * line) & 3) << 6;
-            triple[line * GROUP + lane(r)] = byte as u8;
+            triple[line * GROUP + at] = byte as u8;
         }
     }
 }
@@ -107,8 +110,12 @@ pub fn read_rows(group: &[u8], rows: &mut [u8]) {
             words[2][at] = c >> 4 & 3 | a >> 4 & 12 | b >> 2 & 48 | c & 192;
         }
         for (r, row) in rows.chunks_exact_mut(bytes.max(1)).enumerate() {
-            let to = row.iter_mut().skip(3 * t).take(3);
-            to.zip(&words).for_each(|(to, word)| *to = word[lane(r)]);
+            let word = [0, 1, 2].map(|i: usize| words[i][lane(r)]);
+            let to = row.get_mut(3 * t..).unwrap_or_default();
+            match to.first_chunk_mut() {
+                Some(to) => *to = word,
+                None => to.iter_mut().zip(word).for_each(|(to, from)| *to = from),
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A query as small integer weights.
 
-use super::{MOST, TRIPLE_BITS, nibbles};
+use super::{MOST, TRIPLE_BITS};
 
 /// v ≈ `step` · w for each bit, w small enough for the kernels' bytes: [`MOST`] in every look-up.
 ///
@@ -31,7 +31,9 @@ impl Weights {
             }
         };
         let (triples, rest) = values.as_chunks::<TRIPLE_BITS>();
-        triples.iter().for_each(&mut triple);
+        for values in triples {
+            triple(values);
+        }
         let mut last = [0.0; TRIPLE_BITS];
         last.iter_mut().zip(rest).for_each(|(to, v)| *to = *v);
         triple(&last);
@@ -85,16 +87,55 @@ impl Weights {
 /// The largest sum of magnitudes in one look-up, and that of all.
 #[inline(always)]
 fn largest(weights: &[i8]) -> (u32, u32) {
-    let sum = |w: &[i8]| w.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
     let (mut most, mut total) = (0, 0);
     for triple in weights.as_chunks::<TRIPLE_BITS>().0 {
-        for field in triple.as_chunks::<6>().0 {
-            most = most.max(sum(field));
+        let [a, b, c] = [0, 8, 16].map(|first| {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(&triple[first..]).for_each(|(to, w)| *to = w.unsigned_abs());
+            u64::from_le_bytes(bytes)
+        });
+        // The magnitudes of each field, then those of the high nibble of each line. (Those of its low nibble are in
+        // its field.)
+        let six = |word: u64| word & (u64::MAX >> 16);
+        let fields = [six(a), six(a >> 48 | b << 16), six(b >> 32 | c << 32), c >> 16];
+        for (l, field) in fields.into_iter().enumerate() {
+            let sum = sum(field);
+            (most, total) = (most.max(sum), total + sum);
+            if l < 3 {
+                most = most.max(self::sum(field >> 32 | (fields[3] >> (16 * l) & 0xffff) << 16));
+            }
         }
-        for nibble in nibbles(triple) {
-            most = most.max(sum(&nibble));
-        }
-        total += sum(triple);
     }
     (most, total)
+}
+
+/// The sum of eight bytes.
+#[inline(always)]
+fn sum(bytes: u64) -> u32 {
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes & EVEN) + (bytes >> 8 & EVEN);
+    // The top 16 bits of the product are the sum of all four, at most 8 · 255.
+    (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::nibbles;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_largest_look_up_is_that_of_all_fields_and_nibbles(
+            weights in prop::collection::vec(any::<i8>(), 5 * TRIPLE_BITS),
+        ) {
+            let sum = |w: &[i8]| w.iter().map(|w| u32::from(w.unsigned_abs())).sum::<u32>();
+            let triples = weights.as_chunks::<TRIPLE_BITS>().0;
+            let fields = triples.iter().flat_map(|triple| triple.as_chunks::<6>().0).map(|field| sum(field));
+            let nibbles = triples.iter().flat_map(nibbles).map(|nibble| sum(&nibble));
+            let most = fields.chain(nibbles).max().unwrap_or(0);
+            prop_assert_eq!(largest(&weights), (most, sum(&weights)));
+        }
+    }
 }

@@ -105,10 +105,10 @@ fn whole(even: __m256i, odd: __m256i, most: i32) -> u64 {
         return 0;
     }
     let most = _mm256_set1_epi16(most as i16); // its bits, as u16
-    let [even, odd] = [even, odd].map(|sums| {
-        let pass = _mm256_cmpeq_epi16(_mm256_min_epu16(sums, most), sums);
-        _mm256_movemask_epi8(pass).cast_unsigned()
-    });
+    let even = _mm256_cmpeq_epi16(_mm256_min_epu16(even, most), even);
+    let odd = _mm256_cmpeq_epi16(_mm256_min_epu16(odd, most), odd);
+    let even = _mm256_movemask_epi8(even).cast_unsigned();
+    let odd = _mm256_movemask_epi8(odd).cast_unsigned();
     // Lane 2j is of rows j (even bytes) and 16 + j (odd), lane 2j + 1 of rows 32 + j and 48 + j.
     let parts = [
         _pext_u32(even, 0x1111_1111),

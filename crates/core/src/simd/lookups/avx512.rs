@@ -26,7 +26,8 @@ pub(crate) unsafe fn survivors<const BITS: usize, const NQ: usize>(view: View<'_
             for i in 0..NQ {
                 let found = if BITS == 8 {
                     let table = tables.cast::<__m512i>();
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|quarter| _mm512_loadu_si512(table.add(quarter)));
+                    let (a, b) = (_mm512_loadu_si512(table), _mm512_loadu_si512(table.add(1)));
+                    let (c, d) = (_mm512_loadu_si512(table.add(2)), _mm512_loadu_si512(table.add(3)));
                     // Bits 0 to 6 of the index; bit 7 chooses between halves.
                     let first = _mm512_permutex2var_epi8(a, line, b);
                     let second = _mm512_permutex2var_epi8(c, line, d);

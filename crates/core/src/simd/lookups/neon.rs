@@ -69,7 +69,8 @@ fn whole(even: uint16x8_t, odd: uint16x8_t, most: i32) -> u64 {
     // Lane 2j is of rows j (even bytes) and 16 + j (odd), lane 2j + 1 of rows 32 + j and 48 + j.
     // SAFETY: the array has eight values.
     let places = unsafe { vld1q_u16([1, 1 << 8, 2, 2 << 8, 4, 4 << 8, 8, 8 << 8].as_ptr()) };
-    let [even, odd] = [even, odd].map(|sums| u64::from(vaddvq_u16(vandq_u16(vcleq_u16(sums, most), places))));
+    let even = u64::from(vaddvq_u16(vandq_u16(vcleq_u16(even, most), places)));
+    let odd = u64::from(vaddvq_u16(vandq_u16(vcleq_u16(odd, most), places)));
     even & 15 | (odd & 15) << 16 | (even >> 8) << 32 | (odd >> 8) << 48
 }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, PART, Residual, ResidualView, Terms, View};
+use super::{BLOCK, PART, Residual, ResidualView, Terms, UPPER, View};
 use crate::buffer::LINE;
 
 /// Lines whose look-ups a byte holds, two in each: 4 × 63 = 252.
@@ -61,8 +61,10 @@ pub(crate) unsafe fn below(view: View<'_>, terms: Terms, values: &mut [f32; BLOC
     for (i, sums) in sums.into_iter().enumerate() {
         // SAFETY: each array has 4 × 8 values.
         let value = unsafe {
-            let scale = _mm256_loadu_ps(view.rows.scale.as_ptr().add(8 * i));
-            let offset = _mm256_loadu_ps(view.rows.offset.as_ptr().add(8 * i));
+            let rows = _mm256_loadu_si256(view.rows.as_ptr().add(8 * i).cast());
+            let scale = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(rows));
+            let upper = _mm256_set1_epi32(UPPER.cast_signed());
+            let offset = _mm256_castsi256_ps(_mm256_and_si256(rows, upper));
             let product = _mm256_fmadd_ps(alpha, _mm256_cvtepi32_ps(sums), beta);
             let value = _mm256_fmadd_ps(unit, _mm256_fmadd_ps(scale, product, offset), base);
             _mm256_storeu_ps(values.as_mut_ptr().add(8 * i), value);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, PART, Residual, ResidualView, Terms, View};
+use super::{BLOCK, PART, Residual, ResidualView, Terms, UPPER, View};
 use crate::buffer::LINE;
 
 /// Look-ups that a byte holds: 4 × 63 = 252.
@@ -58,10 +58,9 @@ pub(crate) unsafe fn below(view: View<'_>, terms: Terms, values: &mut [f32; BLOC
     let mut mask = 0;
     for (i, sums) in sums.into_iter().enumerate() {
         // SAFETY: each array has 2 × 16 values.
-        let (scale, offset) = unsafe {
-            let (scale, offset) = (view.rows.scale.as_ptr(), view.rows.offset.as_ptr());
-            (_mm512_loadu_ps(scale.add(16 * i)), _mm512_loadu_ps(offset.add(16 * i)))
-        };
+        let rows = unsafe { _mm512_loadu_si512(view.rows.as_ptr().add(16 * i).cast()) };
+        let scale = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(rows));
+        let offset = _mm512_castsi512_ps(_mm512_and_si512(rows, _mm512_set1_epi32(UPPER.cast_signed())));
         let product = _mm512_fmadd_ps(alpha, _mm512_cvtepi32_ps(sums), beta);
         let value = _mm512_fmadd_ps(unit, _mm512_fmadd_ps(scale, product, offset), base);
         // SAFETY: as above.

@@ -25,6 +25,8 @@ pub(super) mod scalar;
 #[cfg(test)]
 mod tests;
 
+use half::bf16;
+
 use crate::buffer::{Buffer, LINE};
 
 /// Rows of a block.
@@ -213,14 +215,35 @@ fn fill(table: &mut [u8; 16], weights: [i32; 4]) {
     }
 }
 
-/// What a row's agreement becomes part of: the terms of 32 rows.
-#[derive(Clone, Copy)]
-pub struct RowTerms<'a> {
+/// What a row's agreement becomes part of, in 8 bits of precision: a scale, which multiplies the query's value, and an
+/// offset, which is added. The upper half of a f32 each (bf16), for an estimate is far rougher than that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
+pub struct RowTerms(u32);
+
+impl RowTerms {
+    /// The nearest to these.
+    #[inline(always)]
+    pub fn new(scale: f32, offset: f32) -> Self {
+        let [scale, offset] = [scale, offset].map(|value| u32::from(bf16::from_f32(value).to_bits()));
+        Self(offset << 16 | scale)
+    }
+
     /// Multiplies the query's value.
-    pub scale: &'a [f32; BLOCK],
+    #[inline(always)]
+    pub fn scale(self) -> f32 {
+        f32::from_bits(self.0 << 16)
+    }
+
     /// Added.
-    pub offset: &'a [f32; BLOCK],
+    #[inline(always)]
+    pub fn offset(self) -> f32 {
+        f32::from_bits(self.0 & UPPER)
+    }
 }
+
+/// The half of a [`RowTerms`] that is the offset.
+const UPPER: u32 = 0xffff_0000;
 
 /// The terms of a call; see [`crate::simd::Simd::nibbles_below`].
 #[derive(Clone, Copy, Debug)]
@@ -256,12 +279,12 @@ pub(super) struct View<'a> {
     /// As many.
     pub(super) tables: &'a [u8],
     pub(super) lines: usize,
-    pub(super) rows: RowTerms<'a>,
+    pub(super) rows: &'a [RowTerms; BLOCK],
 }
 
 impl<'a> View<'a> {
     #[inline(always)]
-    pub(super) fn checked(codes: &'a [u8], rows: RowTerms<'a>, query: &'a Query) -> Self {
+    pub(super) fn checked(codes: &'a [u8], rows: &'a [RowTerms; BLOCK], query: &'a Query) -> Self {
         let tables = query.tables.as_bytes();
         assert_eq!(codes.len(), query.lines * LINE, "rows and query of different lengths"); // Check 1
         assert!(tables.len() >= query.lines * LINE); // Check 2

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{BLOCK, PART, Residual, ResidualView, Terms, View};
+use super::{BLOCK, PART, Residual, ResidualView, Terms, UPPER, View};
 use crate::buffer::LINE;
 
 /// # Safety
@@ -55,8 +55,9 @@ pub(crate) unsafe fn below(view: View<'_>, terms: Terms, values: &mut [f32; BLOC
     for (i, sums) in sums.into_iter().enumerate() {
         // SAFETY: each array has 8 × 4 values.
         let value = unsafe {
-            let scale = vld1q_f32(view.rows.scale.as_ptr().add(4 * i));
-            let offset = vld1q_f32(view.rows.offset.as_ptr().add(4 * i));
+            let rows = vld1q_u32(view.rows.as_ptr().add(4 * i).cast());
+            let scale = vreinterpretq_f32_u32(vshlq_n_u32::<16>(rows));
+            let offset = vreinterpretq_f32_u32(vandq_u32(rows, vdupq_n_u32(UPPER)));
             let product = vfmaq_f32(beta, alpha, vcvtq_f32_u32(sums));
             let value = vfmaq_f32(base, unit, vfmaq_f32(offset, scale, product));
             vst1q_f32(values.as_mut_ptr().add(4 * i), value);

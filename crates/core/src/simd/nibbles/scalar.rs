@@ -11,7 +11,7 @@ pub(crate) fn below(view: View<'_>, terms: Terms, values: &mut [f32; BLOCK]) -> 
         let sum: u32 =
             tables.map(|(codes, table)| u32::from(table[usize::from(codes[at] >> shift & 15)])).sum();
         let product = terms.alpha.mul_add(sum as f32, terms.beta);
-        let row = view.rows.scale[r].mul_add(product, view.rows.offset[r]);
+        let row = view.rows[r].scale().mul_add(product, view.rows[r].offset());
         *value = terms.unit.mul_add(row, terms.base);
         mask |= u32::from(*value < terms.bound) << r;
     }

@@ -16,7 +16,7 @@ impl Work for Below<'_> {
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let mut query = Query::default();
         query.refill(self.1);
-        let rows = RowTerms { scale: &[1.0; BLOCK], offset: &[0.0; BLOCK] };
+        let rows = &[RowTerms::new(1.0, 0.0); BLOCK];
         let terms = Terms { alpha: 1.0, beta: 0.0, unit: 1.0, base: 0.0, bound: f32::INFINITY };
         let mut values = [0.0; BLOCK];
         let mask = simd.nibbles_below(self.0, rows, &query, terms, &mut values);
@@ -67,7 +67,7 @@ impl Work for Looked<'_> {
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let mut query = Query::default();
         let rest = query.refill_tables(self.1);
-        let rows = RowTerms { scale: &[1.0; BLOCK], offset: &[0.0; BLOCK] };
+        let rows = &[RowTerms::new(1.0, 0.0); BLOCK];
         let terms = Terms { alpha: query.step, beta: rest, unit: 1.0, base: 0.0, bound: f32::INFINITY };
         let mut values = [0.0; BLOCK];
         simd.nibbles_below(self.0, rows, &query, terms, &mut values);
@@ -109,6 +109,17 @@ fn odd_queries_have_tables() {
     assert!(query.step.is_infinite() && query.total == 0, "beyond what a vector may hold");
     query.refill(&[1e15; 96]);
     assert!((query.step * query.total as f32 / 96e15 - 1.0).abs() < 0.02);
+}
+
+proptest! {
+    #[test]
+    fn terms_have_eight_bits(scale in -1e35_f32..1e35, offset in -1e35_f32..1e35, small in any::<bool>()) {
+        let (scale, offset) = if small { (scale * 1e-35, offset * 1e-35) } else { (scale, offset) };
+        let terms = RowTerms::new(scale, offset);
+        prop_assert!((terms.scale() - scale).abs() <= scale.abs() / 256.0);
+        prop_assert!((terms.offset() - offset).abs() <= offset.abs() / 256.0);
+        prop_assert_eq!(RowTerms::new(terms.scale(), terms.offset()), terms);
+    }
 }
 
 #[test]

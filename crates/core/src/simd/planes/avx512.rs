@@ -123,79 +123,191 @@ pub(crate) unsafe fn expand(view: ExpandView<'_>) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(crate) unsafe fn dots(view: DotsView<'_>) -> [i32; 2] {
-    // SAFETY: the caller's promise.
-    unsafe { if view.codes.tops == 1 { dots_up_to::<1>(view) } else { dots_up_to::<LEVEL_BITS>(view) } }
+    // SAFETY: the caller's promise; the planes are as many as each arm says, at most LEVEL_BITS of either kind in the
+    // last (DotsView, Check 3).
+    unsafe {
+        match (view.codes.tops, view.codes.lows) {
+            (1, 2) => dots_of::<1, 2>(view, 1, 2),
+            (1, 3) => dots_of::<1, 3>(view, 1, 3),
+            (1, 4) => dots_of::<1, 4>(view, 1, 4),
+            (tops, lows) => dots_of::<LEVEL_BITS, LEVEL_BITS>(view, tops, lows),
+        }
+    }
 }
 
+/// The first `tops` top planes and `lows` low planes are there.
+///
 /// # Safety
-/// As `dots`, and at most TOPS top planes.
+/// As `dots`, and the planes are so many, at most TOPS and LOWS.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn dots_up_to<const TOPS: usize>(view: DotsView<'_>) -> [i32; 2] {
-    let Codes { tops, lows, run, .. } = view.codes;
-    // What a bit of each top plane is worth.
-    let worth: [__m512i; TOPS] = std::array::from_fn(|p| {
-        let shift = (tops + lows).saturating_sub(p + 1);
-        _mm512_set1_epi8((1_u8 << shift).cast_signed())
-    });
-    let mut acc = [_mm512_setzero_si512(); 2];
+unsafe fn dots_of<const TOPS: usize, const LOWS: usize>(
+    view: DotsView<'_>,
+    tops: usize,
+    lows: usize,
+) -> [i32; 2] {
+    let Codes { run, .. } = view.codes;
+    // What a bit of each plane is worth.
+    let worth =
+        |above: usize| _mm512_set1_epi8((1_u8 << (tops + lows).saturating_sub(above + 1)).cast_signed());
+    let top_worth: [__m512i; TOPS] = std::array::from_fn(worth);
+    let low_worth: [__m512i; LOWS] = std::array::from_fn(|p| worth(tops + p));
+    let mut planes = Planes { view, tops, lows, top_worth, low_worth, acc: [_mm512_setzero_si512(); 2] };
     let whole = run / BLOCK * BLOCK;
     // SAFETY: dimensions below `run`.
     unsafe {
         for j in (0..whole).step_by(BLOCK) {
-            block_dots(view, j, BLOCK, &worth, &mut acc);
+            planes.block(j);
         }
-        if whole < run {
-            block_dots(view, whole, run - whole, &worth, &mut acc);
+        match run - whole {
+            0 => {}
+            HALF => planes.half(whole),
+            count => planes.part(whole, count),
         }
     }
-    acc.map(|acc| _mm512_reduce_add_epi32(acc))
+    let [high, low] = planes
+        .acc
+        .map(|acc| _mm256_add_epi32(_mm512_castsi512_si256(acc), _mm512_extracti64x4_epi64::<1>(acc)));
+    let pairs = _mm256_hadd_epi32(high, low);
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+    let sums = _mm_hadd_epi32(sums, sums);
+    [_mm_extract_epi32::<0>(sums), _mm_extract_epi32::<1>(sums)]
 }
 
-/// Dimensions j .. j + `count` of all runs.
-///
-/// # Safety
-/// As `dots`, at most TOPS top planes, `count` is 1 to BLOCK and j + `count` at most `run`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn block_dots<const TOPS: usize>(
-    view: DotsView<'_>,
-    j: usize,
-    count: usize,
-    worth: &[__m512i; TOPS],
-    acc: &mut [__m512i; 2],
-) {
-    let Codes { top, tops, low, lows, run } = view.codes;
-    let dims = run * view.tables.len();
-    let one = _mm512_set1_epi8(1);
-    let lanes = u64::MAX >> (BLOCK - count);
-    // SAFETY: bits j .. j + count of run r lie at r·run + j of each top plane of `dims` bits, and at j of each low
-    // plane of `run`, all multiples of 8 (DotsView, Checks 1 and 4); both query planes have `dims` values (Check 2).
-    // No more than `count` bits or values are read.
-    unsafe {
-        let mut shared = _mm512_setzero_si512();
-        for p in 0..lows {
-            let word = bits(low.as_ptr().add((p * run + j) / 8), count);
-            let twice = _mm512_add_epi8(shared, shared);
-            shared = _mm512_mask_add_epi8(twice, word, twice, one);
+/// Dimensions of half a register.
+const HALF: usize = BLOCK / 2;
+
+/// What blocks of dimensions share, and their sums.
+struct Planes<'a, const TOPS: usize, const LOWS: usize> {
+    view: DotsView<'a>,
+    tops: usize,
+    lows: usize,
+    top_worth: [__m512i; TOPS],
+    low_worth: [__m512i; LOWS],
+    acc: [__m512i; 2],
+}
+
+impl<const TOPS: usize, const LOWS: usize> Planes<'_, TOPS, LOWS> {
+    /// Dimensions j .. j + BLOCK of all runs.
+    ///
+    /// # Safety
+    /// As `dots_of`, and j + BLOCK is at most `run`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn block(&mut self, j: usize) {
+        let DotsView { tables, high, low, .. } = self.view;
+        // SAFETY: dimensions that there are, by the caller's promise; `high` and `low` have as many values as there
+        // are dimensions (DotsView, Check 2), a table LEVELS = 64.
+        unsafe {
+            let shared = self.shared(j, |at| at.cast::<u64>().read_unaligned());
+            for (r, table) in tables.iter().enumerate() {
+                let codes = self.codes(r, j, shared, |at| at.cast::<u64>().read_unaligned());
+                let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
+                let at = r * self.view.codes.run + j;
+                for (acc, plane) in self.acc.iter_mut().zip([high, low]) {
+                    *acc =
+                        _mm512_dpbusd_epi32(*acc, levels, _mm512_loadu_si512(plane.as_ptr().add(at).cast()));
+                }
+            }
         }
-        for (r, table) in view.tables.iter().enumerate() {
-            let at = r * run + j;
-            let mut codes = shared;
-            for (p, &worth) in worth.iter().enumerate().take(tops) {
-                let word = bits(top.as_ptr().add((p * dims + at) / 8), count);
+    }
+
+    /// Dimensions j .. j + HALF of all runs.
+    ///
+    /// # Safety
+    /// As `dots_of`, and j + HALF is at most `run`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn half(&mut self, j: usize) {
+        let DotsView { tables, high, low, .. } = self.view;
+        let mut acc = self.acc.map(|acc| _mm512_castsi512_si256(acc));
+        // SAFETY: as in `block`.
+        unsafe {
+            let shared = self.shared(j, |at| at.cast::<u32>().read_unaligned().into());
+            for (r, table) in tables.iter().enumerate() {
+                let codes = self.codes(r, j, shared, |at| at.cast::<u32>().read_unaligned().into());
+                let codes = _mm512_castsi512_si256(codes);
+                let first = _mm256_loadu_si256(table.as_ptr().cast());
+                let levels = if TOPS + LOWS < LEVEL_BITS {
+                    _mm256_permutexvar_epi8(codes, first)
+                } else {
+                    _mm256_permutex2var_epi8(
+                        first,
+                        codes,
+                        _mm256_loadu_si256(table.as_ptr().add(HALF).cast()),
+                    )
+                };
+                let at = r * self.view.codes.run + j;
+                for (acc, plane) in acc.iter_mut().zip([high, low]) {
+                    *acc =
+                        _mm256_dpbusd_epi32(*acc, levels, _mm256_loadu_si256(plane.as_ptr().add(at).cast()));
+                }
+            }
+        }
+        for (to, acc) in self.acc.iter_mut().zip(acc) {
+            *to = _mm512_inserti64x4::<0>(*to, acc);
+        }
+    }
+
+    /// Dimensions j .. j + `count` of all runs.
+    ///
+    /// # Safety
+    /// As `dots_of`, `count` is 1 to BLOCK and j + `count` at most `run`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn part(&mut self, j: usize, count: usize) {
+        let DotsView { tables, high, low, .. } = self.view;
+        let lanes = u64::MAX >> (BLOCK - count);
+        // SAFETY: as in `block`; no more than `count` bits or values are read.
+        unsafe {
+            let shared = self.shared(j, |at| bits(at, count));
+            for (r, table) in tables.iter().enumerate() {
+                let codes = self.codes(r, j, shared, |at| bits(at, count));
+                let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
+                let at = r * self.view.codes.run + j;
+                for (acc, plane) in self.acc.iter_mut().zip([high, low]) {
+                    let values = _mm512_maskz_loadu_epi8(lanes, plane.as_ptr().add(at));
+                    *acc = _mm512_dpbusd_epi32(*acc, levels, values);
+                }
+            }
+        }
+    }
+
+    /// The low planes' part of the codes from dimension j of a run on; `word` reads so many bits as are wanted.
+    ///
+    /// # Safety
+    /// As `dots_of`, and these bits are there.
+    #[inline(always)]
+    unsafe fn shared(&self, j: usize, word: impl Fn(*const u8) -> u64) -> __m512i {
+        let Codes { low, run, .. } = self.view.codes;
+        // SAFETY: bit j lies at p·run + j of the low planes, all multiples of 8 (DotsView, Checks 1 and 4).
+        unsafe {
+            let mut codes = _mm512_setzero_si512();
+            for (p, &worth) in self.low_worth.iter().enumerate().take(self.lows) {
+                let word = word(low.as_ptr().add((p * run + j) / 8));
                 codes = _mm512_mask_add_epi8(codes, word, codes, worth);
             }
-            let levels = _mm512_permutexvar_epi8(codes, _mm512_loadu_si512(table.as_ptr().cast()));
-            for (acc, plane) in acc.iter_mut().zip([view.high, view.low]) {
-                let plane = plane.as_ptr().add(at);
-                let plane = if count == BLOCK {
-                    _mm512_loadu_si512(plane.cast())
-                } else {
-                    _mm512_maskz_loadu_epi8(lanes, plane)
-                };
-                *acc = _mm512_dpbusd_epi32(*acc, levels, plane);
+            codes
+        }
+    }
+
+    /// The codes of run r from its dimension j on.
+    ///
+    /// # Safety
+    /// As [`Planes::shared`].
+    #[inline(always)]
+    unsafe fn codes(&self, r: usize, j: usize, shared: __m512i, word: impl Fn(*const u8) -> u64) -> __m512i {
+        let Codes { top, run, .. } = self.view.codes;
+        let dims = run * self.view.tables.len();
+        // SAFETY: bit j of run r lies at r·run + j of each top plane of `dims` bits, all multiples of 8 (DotsView,
+        // Checks 1 and 4).
+        unsafe {
+            let mut codes = shared;
+            for (p, &worth) in self.top_worth.iter().enumerate().take(self.tops) {
+                let word = word(top.as_ptr().add((p * dims + r * run + j) / 8));
+                codes = _mm512_mask_add_epi8(codes, word, codes, worth);
             }
+            codes
         }
     }
 }
