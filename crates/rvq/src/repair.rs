@@ -7,8 +7,9 @@ use crate::codebooks::Codebooks;
 /// A codeword is dead that has less than this part of a fair share of rows.
 pub(crate) const DEAD: f64 = 0.1;
 
-/// Moves every dead codeword: of its stage's codewords the one with the largest error is split in two, by the side of
-/// the middle on which its rows' residuals lie along that of the worst row. The rows go with them.
+/// Moves every dead codeword: its few rows go to what of the stage suits them next best, and of the stage's codewords the
+/// one with the largest error is split in two, by the side of the middle on which its rows' residuals lie along that of
+/// the worst row. The rows go with them.
 pub(crate) fn repair(codebooks: &mut Codebooks, rows: &Matrix<f32>, codes: &mut [Vec<u8>]) {
     for stage in 0..codes.len() {
         let size = codebooks.size(stage);
@@ -41,6 +42,21 @@ pub(crate) fn repair(codebooks: &mut Codebooks, rows: &Matrix<f32>, codes: &mut 
             let farthest = members
                 .iter()
                 .fold(members[0], |far, &row| if errors[row] > errors[far] { row } else { far });
+            for row in
+                (0..rows.rows()).filter(|&row| usize::from(codes[stage][row]) == dead).collect::<Vec<_>>()
+            {
+                residual(row, codebooks, codes, &mut scratch);
+                let (offset, words) = (codebooks.offset(stage), codebooks.words());
+                scratch.iter_mut().zip(words.row(offset + dead)).for_each(|(value, word)| *value += word);
+                let away = |code: usize| -> f64 {
+                    let pairs = scratch.iter().zip(words.row(offset + code));
+                    pairs.map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum()
+                };
+                let others = (0..size).filter(|&code| code != dead).map(|code| (away(code), code));
+                let best = others
+                    .fold((f64::INFINITY, worst), |best, other| if other.0 < best.0 { other } else { best });
+                (errors[row], codes[stage][row]) = (best.0, best.1 as u8);
+            }
             let mut along = vec![0.0; rows.dim()];
             residual(farthest, codebooks, codes, &mut along);
             let mut step = vec![0.0_f64; rows.dim()];
