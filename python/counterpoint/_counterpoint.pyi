@@ -260,6 +260,8 @@ class RVQ(Index):
         stages: SupportsIndex = 8,
         bits: Literal[4, 8] = 8,
         beam: SupportsIndex = 16,
+        structure: Literal["flat", "ivf"] = "flat",
+        n_lists: SupportsIndex | None = None,
         keep: Literal["none", "int8", "f16", "f32"] = "none",
         seed: SupportsIndex = 0,
     ) -> Self: ...
@@ -269,6 +271,10 @@ class RVQ(Index):
     def bits(self) -> Literal[4, 8]: ...
     @property
     def beam(self) -> int: ...
+    @property
+    def structure(self) -> Literal["flat", "ivf"]: ...
+    @property
+    def n_lists(self) -> int | None: ...
     @property
     def keep(self) -> Literal["none", "int8", "f16", "f32"]: ...
     @property
@@ -281,6 +287,8 @@ class RVQ(Index):
         filter: _Filter | None = None,
         threads: SupportsIndex | None = None,
         recall: SupportsFloat | None = None,
+        n_probe: SupportsIndex | None = None,
+        stages: SupportsIndex | None = None,
         rerank: SupportsIndex | None = None,
     ) -> Result: ...
     @staticmethod

@@ -28,7 +28,7 @@ METHODS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         ("n_clusters", "rank", "global_dim", "bits", "balanced", "keep", "seed"),
     ),
     "pq": (cp.PQ, ("subspaces", "bits", "keep", "seed")),
-    "rvq": (cp.RVQ, ("stages", "bits", "beam", "keep", "seed")),
+    "rvq": (cp.RVQ, ("stages", "bits", "beam", "structure", "n_lists", "keep", "seed")),
     "symphony-qg": (cp.SymphonyQG, ("degree", "ef_construction", "keep", "seed", "edge_codes")),
     "turboquant": (cp.TurboQuant, ("bits", "allocation", "center", "keep", "seed")),
 }
@@ -64,7 +64,7 @@ def build(
         int | None, typer.Option(help="lvq: bits of a value's residual, 0, 4 or 8.")
     ] = None,
     structure: Annotated[
-        str | None, typer.Option(help="lvq: how vectors are searched: flat or graph.")
+        str | None, typer.Option(help="How vectors are searched: flat or (lvq) graph, (rvq) ivf.")
     ] = None,
     keep: Annotated[
         str | None,
@@ -94,6 +94,9 @@ def build(
     ] = None,
     global_dim: Annotated[
         int | None, typer.Option(help="lorann: axes that vectors are projected onto.")
+    ] = None,
+    n_lists: Annotated[
+        int | None, typer.Option(help="rvq of an ivf: how many lists; √n if not given.")
     ] = None,
     balanced: Annotated[
         bool | None, typer.Option("--balanced", help="lorann: clusters of like size.")
@@ -148,6 +151,7 @@ def build(
             "subspaces": subspaces,
             "stages": stages,
             "beam": beam,
+            "n_lists": n_lists,
             "edge_codes": edge_codes,
             "seed": seed,
         }
@@ -182,7 +186,7 @@ def search(
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     ef: Annotated[int | None, typer.Option(help="Candidates kept in view in a graph.")] = None,
-    n_probe: Annotated[int | None, typer.Option(help="Clusters to search.")] = None,
+    n_probe: Annotated[int | None, typer.Option(help="Clusters, or lists, to search.")] = None,
     rerank: Annotated[
         int | None, typer.Option(help="Candidates to re-rank with the kept vectors.")
     ] = None,

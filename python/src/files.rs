@@ -67,7 +67,7 @@ fn interpret(
         }
         "RVQ" => {
             let made = Made::Rvq(counterpoint_rvq::Parameters::read(&contents)?);
-            (made, counterpoint_rvq::Rvq::load(contents, control)?)
+            (made, counterpoint_rvq::load(contents, control)?)
         }
         "SymphonyQG" => {
             let made = Made::SymphonyQg(counterpoint_symphony_qg::Parameters::read(&contents)?);

@@ -65,10 +65,17 @@ impl Made {
                 let (bits, keep) = (bits.width(), keep.name());
                 format!("PQ({metric:?}, subspaces={subspaces}, bits={bits}, keep={keep:?}, seed={seed})")
             }
-            Made::Rvq(rvq::Parameters { stages, bits, beam, keep, seed }) => {
+            Made::Rvq(rvq::Parameters { stages, bits, beam, structure, keep, seed }) => {
                 let (bits, keep) = (bits.width(), keep.name());
+                let lists = match structure {
+                    rvq::Structure::Flat => String::new(),
+                    rvq::Structure::Ivf { n_lists } => {
+                        let n_lists = n_lists.map_or("None".to_owned(), |value| value.to_string());
+                        format!("structure=\"ivf\", n_lists={n_lists}, ")
+                    }
+                };
                 format!(
-                    "RVQ({metric:?}, stages={stages}, bits={bits}, beam={beam}, keep={keep:?}, seed={seed})"
+                    "RVQ({metric:?}, stages={stages}, bits={bits}, beam={beam}, {lists}keep={keep:?}, seed={seed})"
                 )
             }
             Made::SymphonyQg(symphony_qg::Parameters { degree, ef_construction, keep, edge_codes, seed }) => {

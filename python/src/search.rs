@@ -25,6 +25,7 @@ pub(crate) struct Steering<'a, 'py> {
     pub(crate) recall: Option<&'a Bound<'py, PyAny>>,
     pub(crate) ef: Option<&'a Bound<'py, PyAny>>,
     pub(crate) n_probe: Option<&'a Bound<'py, PyAny>>,
+    pub(crate) stages: Option<&'a Bound<'py, PyAny>>,
     pub(crate) rerank: Option<&'a Bound<'py, PyAny>>,
     pub(crate) exact_scan: Option<bool>,
 }
@@ -41,6 +42,7 @@ impl Index {
         let k = k.0.as_ref().map_or(Ok(10), |k| at_least("k", 1, k))?;
         let ef = given.ef.map(|ef| at_least("ef", 1, ef)).transpose()?;
         let n_probe = given.n_probe.map(|n_probe| at_least("n_probe", 1, n_probe)).transpose()?;
+        let stages = given.stages.map(|stages| at_least("stages", 1, stages)).transpose()?;
         let rerank = given.rerank.map(|rerank| at_least("rerank", 0, rerank)).transpose()?;
         let recall = given.recall.map(|recall| real("recall", recall)).transpose()?;
         let threads = threads(given.threads)?;
@@ -58,7 +60,8 @@ impl Index {
             let search = |index: &AnyIndex| {
                 wanted.with(index.len(), |filter| {
                     let exact_scan = given.exact_scan;
-                    let options = SearchOptions { k, filter, ef, n_probe, rerank, exact_scan, recall };
+                    let options =
+                        SearchOptions { k, filter, ef, n_probe, stages, rerank, exact_scan, recall };
                     index.search(&rows, &options, &call.control)
                 })
             };

@@ -58,6 +58,8 @@ pub struct SearchOptions<'a> {
     /// How many candidates, at most, are scored again by the best there is: on kept vectors, or, where none are kept, by
     /// a residual code. 0 for none, `None` for the method's default.
     pub rerank: Option<usize>,
+    /// How many stages of residual codes are looked at, at least 1; `None` for all.
+    pub stages: Option<usize>,
     /// Whether every row is scored by all its bits; `None` for the method's default.
     pub exact_scan: Option<bool>,
     /// The recall for which an index that was tuned chooses the knobs, which must then be `None`.
@@ -73,6 +75,7 @@ impl SearchOptions<'_> {
             n_probe: None,
             ef: None,
             rerank: None,
+            stages: None,
             exact_scan: None,
             recall: None,
         }

@@ -26,6 +26,9 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     /// Whether the method has stages that `exact_scan` leaves out.
     const EXACT_SCAN: bool = false;
 
+    /// Whether its codes have stages, of which a search may look at the first ones ([`SearchOptions::stages`]).
+    const STAGES: bool = false;
+
     /// The metric.
     fn metric(&self) -> Metric;
 
@@ -356,6 +359,10 @@ impl<S: Store> AnnIndex for Table<S> {
         if options.exact_scan.is_some() && !S::EXACT_SCAN {
             let reason = "this method scores every row by all it stores";
             return Err(SearchError::Knob { knob: "exact_scan", reason });
+        }
+        if options.stages.is_some() && !S::STAGES {
+            let reason = "this method's codes have no stages";
+            return Err(SearchError::Knob { knob: "stages", reason });
         }
         let options = &tune::resolve(self, options)?;
         for (name, given, reason) in [

@@ -1,7 +1,7 @@
 //! The coded points of all clusters, in groups of 64 of one cluster: the arena that goes with [`Lists`].
 
 use counterpoint_core::buffer::Buffer;
-use counterpoint_core::cluster::{Lists, Moves};
+use counterpoint_core::cluster::{Arena, Filed, Lists};
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::simd::GROUP;
 use counterpoint_core::simd::int8::{self, Bits};
@@ -11,10 +11,13 @@ use crate::model::Coded;
 
 /// Coded points by cluster.
 #[derive(Clone)]
-pub(crate) struct Blocks {
+pub(crate) struct Blocks(Filed<Slots>);
+
+/// The arena of coded points.
+#[derive(Clone)]
+struct Slots {
     bits: Bits,
     rank: usize,
-    lists: Lists,
     /// Group after group.
     codes: Buffer,
     /// f16, one a slot.
@@ -39,56 +42,44 @@ impl Blocks {
     }
 
     fn over(bits: Bits, rank: usize, lists: Lists) -> Self {
-        let mut blocks =
-            Self { bits, rank, lists, codes: Buffer::new(), scale: Buffer::new(), bias: Buffer::new() };
-        blocks.fit();
-        blocks
+        let slots = Slots { bits, rank, codes: Buffer::new(), scale: Buffer::new(), bias: Buffer::new() };
+        Self(Filed::new(lists, slots))
     }
 
     /// The points of each cluster.
     pub(crate) fn of(bits: Bits, rank: usize, coded: &Coded) -> Self {
         let Coded { labels, points } = coded;
         let mut blocks = Self::over(bits, rank, Lists::from_labels(labels, points.len(), GROUP));
-        let bytes = blocks.group_bytes();
+        let slots = blocks.0.arena_mut();
+        let bytes = slots.group_bytes();
         // Each list's groups lie one after another.
         let (mut group, mut slot) = (0, 0);
         for points in points {
-            let (codes, slots) = (points.codes.len(), points.scale.len());
-            blocks.codes.as_mut_bytes()[group * bytes..][..codes].copy_from_slice(&points.codes);
-            blocks.scale.as_mut_slice::<f16>()[slot..slot + slots].copy_from_slice(&points.scale);
-            blocks.bias.as_mut_slice::<f32>()[slot..slot + slots].copy_from_slice(&points.bias);
-            slot += slots;
+            let (codes, count) = (points.codes.len(), points.scale.len());
+            slots.codes.as_mut_bytes()[group * bytes..][..codes].copy_from_slice(&points.codes);
+            slots.scale.as_mut_slice::<f16>()[slot..slot + count].copy_from_slice(&points.scale);
+            slots.bias.as_mut_slice::<f32>()[slot..slot + count].copy_from_slice(&points.bias);
+            slot += count;
             group = slot / GROUP;
         }
         blocks
     }
 
-    fn group_bytes(&self) -> usize {
-        int8::group_bytes(self.bits, self.rank)
-    }
-
-    /// Makes the arena as large as the lists'.
-    fn fit(&mut self) {
-        let groups = self.lists.blocks();
-        self.codes.resize(groups * self.group_bytes());
-        self.scale.resize(groups * GROUP * size_of::<f16>());
-        self.bias.resize(groups * GROUP * size_of::<f32>());
-    }
-
     /// Rows there are.
     pub(crate) fn total(&self) -> usize {
-        self.lists.len()
+        self.0.lists().len()
     }
 
     /// The groups of a cluster.
     #[inline(always)]
     pub(crate) fn list(&self, cluster: usize) -> impl ExactSizeIterator<Item = Block<'_>> {
-        let bytes = self.group_bytes();
-        let (scale, _) = self.scale.as_slice::<f16>().as_chunks::<GROUP>();
-        let (bias, _) = self.bias.as_slice::<f32>().as_chunks::<GROUP>();
-        let codes = self.codes.as_bytes();
-        self.lists.blocks_of(cluster).map(move |(group, rows)| Block {
-            codes: int8::Group::new(self.bits, &codes[group * bytes..(group + 1) * bytes]),
+        let slots = self.0.arena();
+        let bytes = slots.group_bytes();
+        let (scale, _) = slots.scale.as_slice::<f16>().as_chunks::<GROUP>();
+        let (bias, _) = slots.bias.as_slice::<f32>().as_chunks::<GROUP>();
+        let codes = slots.codes.as_bytes();
+        self.0.lists().blocks_of(cluster).map(move |(group, rows)| Block {
+            codes: int8::Group::new(slots.bits, &codes[group * bytes..(group + 1) * bytes]),
             scale: &scale[group],
             bias: &bias[group],
             rows,
@@ -97,71 +88,35 @@ impl Blocks {
 
     /// The cluster of a row, its codes, and their scale (in units of the cluster).
     pub(crate) fn read(&self, row: usize) -> Option<(usize, Vec<u8>, f32)> {
-        let (slot, cluster) = (self.lists.slot_of(row)?, self.lists.list_of(row)?);
-        let bytes = self.group_bytes();
-        let mut codes = vec![0; self.rank];
-        let group = &self.codes.as_bytes()[slot / GROUP * bytes..][..bytes];
-        int8::read_row(self.bits, group, slot % GROUP, &mut codes);
-        Some((cluster, codes, self.scale.as_slice::<f16>()[slot].to_f32()))
+        let (lists, slots) = (self.0.lists(), self.0.arena());
+        let (slot, cluster) = (lists.slot_of(row)?, lists.list_of(row)?);
+        let mut codes = vec![0; slots.rank];
+        slots.read(slot, &mut codes);
+        Some((cluster, codes, slots.scale.as_slice::<f16>()[slot].to_f32()))
     }
 
     /// Makes room for more rows, to be written by [`Blocks::copy_row`].
     pub(crate) fn grow(&mut self, more: usize) {
-        self.lists.grow(more);
+        self.0.grow(more);
     }
 
     /// Puts row `from` of `other` in the place of row `to`.
     pub(crate) fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let moves = self.lists.take_out(to);
-        self.follow(moves);
-        let (Some(source), Some(cluster)) = (other.lists.slot_of(from), other.lists.list_of(from)) else {
-            return;
-        };
-        let slot = self.lists.put(to, cluster);
-        self.fit();
-        let bytes = self.group_bytes();
-        let group = &mut self.codes.as_mut_bytes()[slot / GROUP * bytes..][..bytes];
-        let from_group = &other.codes.as_bytes()[source / GROUP * bytes..][..bytes];
-        int8::copy_row(group, slot % GROUP, from_group, source % GROUP);
-        self.scale.as_mut_slice::<f16>()[slot] = other.scale.as_slice::<f16>()[source];
-        self.bias.as_mut_slice::<f32>()[slot] = other.bias.as_slice::<f32>()[source];
-    }
-
-    /// Moves codes as the lists' rows were moved.
-    fn follow(&mut self, moves: Moves) {
-        let bytes = self.group_bytes();
-        if let Some((from, to)) = moves.slot {
-            let mut codes = vec![0; self.rank];
-            let groups = self.codes.as_mut_bytes();
-            int8::read_row(self.bits, &groups[from / GROUP * bytes..][..bytes], from % GROUP, &mut codes);
-            int8::write_row(self.bits, &mut groups[to / GROUP * bytes..][..bytes], to % GROUP, &codes);
-            self.scale.as_mut_slice::<f16>().copy_within(from..=from, to);
-            self.bias.as_mut_slice::<f32>().copy_within(from..=from, to);
-        }
-        if let Some((from, to)) = moves.block {
-            self.codes.as_mut_bytes().copy_within(from * bytes..(from + 1) * bytes, to * bytes);
-            let slots = from * GROUP..(from + 1) * GROUP;
-            self.scale.as_mut_slice::<f16>().copy_within(slots.clone(), to * GROUP);
-            self.bias.as_mut_slice::<f32>().copy_within(slots, to * GROUP);
-        }
-        self.fit();
+        self.0.copy_row(to, &other.0, from);
     }
 
     /// Removes a row; the last row takes its number.
     pub(crate) fn swap_remove(&mut self, row: usize) {
-        let moves = self.lists.swap_remove(row);
-        self.follow(moves);
+        self.0.swap_remove(row);
     }
 
     pub(crate) fn shrink_to_fit(&mut self) {
-        self.lists.shrink_to_fit();
-        for buffer in [&mut self.codes, &mut self.scale, &mut self.bias] {
-            buffer.shrink_to_fit();
-        }
+        self.0.shrink_to_fit();
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
-        let groups = self.lists.blocks();
+        let (lists, slots) = (self.0.lists(), self.0.arena());
+        let groups = lists.blocks();
         let tensor = |name, dtype, shape: Vec<usize>, buffer| TensorView {
             name,
             dtype,
@@ -169,11 +124,11 @@ impl Blocks {
             bytes: Buffer::as_bytes(buffer),
         };
         let mut tensors = vec![
-            tensor("codes", Dtype::U8, vec![groups, self.group_bytes()], &self.codes),
-            tensor("scale", Dtype::F16, vec![groups * GROUP], &self.scale),
-            tensor("bias", Dtype::F32, vec![groups * GROUP], &self.bias),
+            tensor("codes", Dtype::U8, vec![groups, slots.group_bytes()], &slots.codes),
+            tensor("scale", Dtype::F16, vec![groups * GROUP], &slots.scale),
+            tensor("bias", Dtype::F32, vec![groups * GROUP], &slots.bias),
         ];
-        tensors.extend(self.lists.tensors());
+        tensors.extend(lists.tensors());
         tensors
     }
 
@@ -191,17 +146,75 @@ impl Blocks {
         let codes = contents.take("codes", Dtype::U8, &[groups, bytes])?;
         let scale = contents.take("scale", Dtype::F16, &[groups * GROUP])?;
         let bias = contents.take("bias", Dtype::F32, &[groups * GROUP])?;
-        Ok(Self { bits, rank, lists, codes, scale, bias })
+        Ok(Self(Filed::new(lists, Slots { bits, rank, codes, scale, bias })))
     }
 
     /// Checks every slot.
     pub(crate) fn check(&self) -> Result<(), FormatError> {
-        if let Some(value) = self.scale.as_slice::<f16>().iter().find(|value| !value.is_finite()) {
+        let slots = self.0.arena();
+        if let Some(value) = slots.scale.as_slice::<f16>().iter().find(|value| !value.is_finite()) {
             return Err(FormatError::content("scale", "finite values", value));
         }
-        match self.bias.as_slice::<f32>().iter().find(|value| !value.is_finite()) {
+        match slots.bias.as_slice::<f32>().iter().find(|value| !value.is_finite()) {
             Some(value) => Err(FormatError::content("bias", "finite values", value)),
             None => Ok(()),
+        }
+    }
+}
+
+impl Slots {
+    fn group_bytes(&self) -> usize {
+        int8::group_bytes(self.bits, self.rank)
+    }
+
+    fn read(&self, slot: usize, codes: &mut [u8]) {
+        let bytes = self.group_bytes();
+        int8::read_row(
+            self.bits,
+            &self.codes.as_bytes()[slot / GROUP * bytes..][..bytes],
+            slot % GROUP,
+            codes,
+        );
+    }
+}
+
+impl Arena for Slots {
+    fn resize(&mut self, blocks: usize) {
+        self.codes.resize(blocks * self.group_bytes());
+        self.scale.resize(blocks * GROUP * size_of::<f16>());
+        self.bias.resize(blocks * GROUP * size_of::<f32>());
+    }
+
+    fn copy_slot(&mut self, to: usize, other: &Self, from: usize) {
+        let bytes = self.group_bytes();
+        let group = &mut self.codes.as_mut_bytes()[to / GROUP * bytes..][..bytes];
+        let from_group = &other.codes.as_bytes()[from / GROUP * bytes..][..bytes];
+        int8::copy_row(group, to % GROUP, from_group, from % GROUP);
+        self.scale.as_mut_slice::<f16>()[to] = other.scale.as_slice::<f16>()[from];
+        self.bias.as_mut_slice::<f32>()[to] = other.bias.as_slice::<f32>()[from];
+    }
+
+    fn move_slot(&mut self, to: usize, from: usize) {
+        let (bytes, bits) = (self.group_bytes(), self.bits);
+        let mut codes = vec![0; self.rank];
+        self.read(from, &mut codes);
+        let group = &mut self.codes.as_mut_bytes()[to / GROUP * bytes..][..bytes];
+        int8::write_row(bits, group, to % GROUP, &codes);
+        self.scale.as_mut_slice::<f16>().copy_within(from..=from, to);
+        self.bias.as_mut_slice::<f32>().copy_within(from..=from, to);
+    }
+
+    fn move_block(&mut self, to: usize, from: usize) {
+        let bytes = self.group_bytes();
+        self.codes.as_mut_bytes().copy_within(from * bytes..(from + 1) * bytes, to * bytes);
+        let slots = from * GROUP..(from + 1) * GROUP;
+        self.scale.as_mut_slice::<f16>().copy_within(slots.clone(), to * GROUP);
+        self.bias.as_mut_slice::<f32>().copy_within(slots, to * GROUP);
+    }
+
+    fn shrink_to_fit(&mut self) {
+        for buffer in [&mut self.codes, &mut self.scale, &mut self.bias] {
+            buffer.shrink_to_fit();
         }
     }
 }

@@ -173,7 +173,11 @@ fn offer(products: &[f32], rows: &[&[f32]], base: f32, first: u32, limit: &mut L
 fn wide(products: &[f32; WIDE], base: f32, rows: &[&[f32]], at: usize) -> [[f32; LANES]; 4] {
     let part =
         |values: &[f32], p: usize| *values[p * LANES..].first_chunk::<LANES>().unwrap_or(&[0.0; LANES]);
-    let start = |p: usize| part(products, p).map(|product| base + product);
+    let start = |p: usize| {
+        let mut scores = part(products, p);
+        scores.iter_mut().for_each(|score| *score += base);
+        scores
+    };
     let (mut a, mut b, mut c, mut d) = (start(0), start(1), start(2), start(3));
     for row in rows {
         let row = &row[at..at + WIDE];
@@ -187,7 +191,9 @@ fn wide(products: &[f32; WIDE], base: f32, rows: &[&[f32]], at: usize) -> [[f32;
 
 #[inline(always)]
 fn less(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-    std::array::from_fn(|l| a[l] - b[l])
+    let mut less = a;
+    less.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
+    less
 }
 
 /// The larger of two; the second if they do not compare.

@@ -22,21 +22,50 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use counterpoint_core::file::{Contents, FormatError};
+use counterpoint_core::index::AnnIndex;
+use counterpoint_core::metric::Metric;
+use counterpoint_core::threads::Control;
+
 mod beam;
 mod codebooks;
+mod encode;
+pub mod ivf;
+mod lists;
 mod norms;
 mod parameters;
+mod prefix;
 mod quantizer;
 mod refine;
 mod repair;
 mod search;
 mod space;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod train;
 
 pub use codebooks::Codebooks;
-pub use parameters::{MOST_BEAM, MOST_STAGES, Parameters};
+pub use parameters::{MOST_BEAM, MOST_LISTS, MOST_STAGES, Parameters, Structure};
 pub use quantizer::Quantizer;
 pub use store::{Codes, Rvq, new};
+
+/// Makes an index of any structure, without vectors; `None` if a parameter is not such as an index may have.
+pub fn index(metric: Metric, parameters: Parameters) -> Option<Box<dyn AnnIndex>> {
+    Some(match parameters.structure {
+        Structure::Flat => Box::new(new(metric, parameters)?),
+        Structure::Ivf { .. } => Box::new(ivf::new(metric, parameters)?),
+    })
+}
+
+/// Loads an index of any structure.
+///
+/// # Errors
+/// [`FormatError`].
+pub fn load(contents: Contents, control: &Control) -> Result<Box<dyn AnnIndex>, FormatError> {
+    match Parameters::read(&contents)?.structure {
+        Structure::Flat => Rvq::load(contents, control),
+        Structure::Ivf { .. } => ivf::Ivf::load(contents, control),
+    }
+}

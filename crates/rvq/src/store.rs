@@ -16,18 +16,22 @@ use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
 use serde_json::{Map, Value, json};
 
-use crate::beam::Scratch;
-use crate::codebooks::{Panels, Ready};
-use crate::parameters::Parameters;
+use crate::encode::{Found, Learned};
+use crate::parameters::{Parameters, Structure};
+use crate::prefix::{Coded, Prefixes};
 use crate::quantizer::Quantizer;
-use crate::space::Batch;
+use crate::tables::Tables;
+
+/// The most candidates for each neighbour that tuning tries.
+pub(crate) const MOST_RERANK: usize = 60;
 
 /// An RVQ index, searched flat.
 pub type Rvq = Table<Codes>;
 
-/// Makes an index without vectors; `None` if a parameter is not such as an index may have.
+/// Makes an index without vectors; `None` if a parameter is not such as a flat index may have.
 pub fn new(metric: Metric, parameters: Parameters) -> Option<Rvq> {
-    parameters.are_legal().then(|| Table::over(Codes::unlearned(metric, parameters)))
+    (parameters.are_legal() && parameters.structure == Structure::Flat)
+        .then(|| Table::over(Codes::unlearned(metric, parameters)))
 }
 
 /// The rows of an [`Rvq`] index.
@@ -43,13 +47,7 @@ pub struct Codes {
     codes: Buffer,
     /// u8, one a row: the level of C. Empty under ip.
     levels: Buffer,
-}
-
-/// What was learned, shared by stores that are encoded aside.
-pub(crate) struct Learned {
-    pub(crate) quantizer: Quantizer,
-    /// The codewords in panels.
-    pub(crate) panels: Panels,
+    prefixes: Prefixes,
 }
 
 /// One group's part of every tensor, to be written by one thread.
@@ -69,12 +67,12 @@ impl Codes {
             rows: 0,
             codes: Buffer::new(),
             levels: Buffer::new(),
+            prefixes: Prefixes::default(),
         }
     }
 
     fn with(&self, quantizer: Quantizer) -> Self {
-        let panels = Panels::new(quantizer.codebooks.words(), false);
-        self.of(Arc::new(Learned { quantizer, panels }))
+        self.of(Arc::new(Learned::new(quantizer)))
     }
 
     fn of(&self, learned: Arc<Learned>) -> Self {
@@ -113,6 +111,21 @@ impl Codes {
         self.levels.as_bytes().get(group * GROUP..(group + 1) * GROUP).unwrap_or_default()
     }
 
+    /// The terms of rows where not all stages are looked at.
+    pub(crate) fn prefix(
+        &self,
+        tables: &Tables<'_>,
+        control: &Control,
+    ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
+        let Tables { quantizer, bits, stages, .. } = *tables;
+        if stages == quantizer.stages() || self.metric == Metric::Ip {
+            return Ok(None);
+        }
+        let coded = |group| Coded { codes: self.group(group), levels: self.levels(group), list: 0 };
+        let (groups, half) = (self.rows.div_ceil(GROUP), 0.5 * tables.weight());
+        Ok(Some(self.prefixes.of(stages, (quantizer, bits, half), groups, coded, control)?))
+    }
+
     /// The codes of a row, one a stage.
     fn row(&self, row: usize) -> Vec<u8> {
         let mut codes = vec![0; self.quantizer().map_or(0, Quantizer::stages)];
@@ -127,6 +140,7 @@ impl Codes {
     }
 
     fn put(&mut self, row: usize, codes: &[u8], level: u8) {
+        self.prefixes.clear();
         let (bytes, bits) = (self.group_bytes(), self.parameters.bits);
         let first = row / GROUP * bytes;
         lookups::write_row(bits, &mut self.codes.as_mut_bytes()[first..first + bytes], row % GROUP, codes);
@@ -138,6 +152,7 @@ impl Codes {
     /// Makes every tensor as long as `rows` rows need; new rows are zero.
     fn resize(&mut self, rows: usize) {
         let groups = rows.div_ceil(GROUP);
+        self.prefixes.clear();
         self.rows = rows;
         self.codes.resize(groups * self.group_bytes());
         if self.metric != Metric::Ip {
@@ -158,8 +173,20 @@ impl Codes {
     }
 }
 
+/// Checks the knobs that every structure has.
+pub(crate) fn check_options(parameters: Parameters, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+    if let Some(stages) = options.stages
+        && !(1..=parameters.stages).contains(&stages)
+    {
+        let reason = "expected at least 1, and no more than the index was made with";
+        return Err(SearchError::Knob { knob: "stages", reason });
+    }
+    check_rerank(parameters.keep, options)
+}
+
 impl Store for Codes {
     const METHOD: &'static str = "RVQ";
+    const STAGES: bool = true;
 
     fn metric(&self) -> Metric {
         self.metric
@@ -174,7 +201,7 @@ impl Store for Codes {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let rerank = Knob::rerank(self.parameters.keep, 60);
+        let rerank = Knob::rerank(self.parameters.keep, MOST_RERANK);
         Capabilities { exact: false, reconstruct: true, knobs: vec![rerank] }
     }
 
@@ -188,14 +215,9 @@ impl Store for Codes {
 
     fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
         let Some(quantizer) = self.quantizer() else { return Ok(self.blank()) };
-        if self.rows == 0 && quantizer.stages() == 0 && !rows.is_empty() {
-            // Learned from no rows, or from equal ones: whatever comes first to an empty store is learned from.
-            let learned = Quantizer::learn(rows, self.metric, &self.parameters, control);
-            let learned = self.with(learned.map_err(|error| match error {
-                AddError::Input(error) => error,
-                _ => Cancelled.into(),
-            })?);
-            return learned.encoded(rows, control);
+        if self.rows == 0 && quantizer.is_blank() && !rows.is_empty() {
+            let learned = Quantizer::relearn(rows, self.metric, &self.parameters, control)?;
+            return self.with(learned).encoded(rows, control);
         }
         self.encoded(rows, control)
     }
@@ -224,14 +246,14 @@ impl Store for Codes {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        check_rerank(self.parameters.keep, options)
+        check_options(self.parameters, options)
     }
 
     fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
         if !self.kept.read(row, out)
             && let Some(quantizer) = self.quantizer()
         {
-            quantizer.decode(&self.row(row), out);
+            quantizer.decode(0, &self.row(row), out);
         }
         Ok(())
     }
@@ -297,10 +319,10 @@ impl Store for Codes {
     fn check(&self, control: &Control) -> Result<(), FormatError> {
         if let Some(quantizer) = self.quantizer() {
             quantizer.check(control)?;
-            let sizes: Vec<usize> = (0..quantizer.stages()).map(|s| quantizer.codebooks.size(s)).collect();
+            let sizes = quantizer.sizes();
             for group in 0..self.rows.div_ceil(GROUP) {
                 control.check()?;
-                self.check_group(group, &sizes)?;
+                check_group(self.parameters.bits, self.group(group), &sizes)?;
             }
         }
         self.kept.check(control)
@@ -317,58 +339,37 @@ impl Codes {
     /// [`Store::encode`] with what was learned.
     fn encoded(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
         let Some(learned) = &self.learned else { return Ok(self.blank()) };
-        control.expect(rows.len());
-        let quantizer = &learned.quantizer;
         let mut encoded = self.of(Arc::clone(learned));
         encoded.resize(rows.len());
-        let mut kept = Kept::zeroed(self.parameters.keep, rows.len(), rows.dim());
-        let ready = Ready::new(&quantizer.codebooks, control)?;
-        let Parameters { bits, beam, .. } = self.parameters;
-        const PART: usize = 8;
-        let parts = (0..rows.len()).step_by(GROUP).zip(encoded.groups_mut()).zip(kept.chunks_mut(GROUP));
-        let mut parts = parts.peekable();
-        let parts = std::iter::from_fn(move || {
-            parts.peek()?;
-            Some(parts.by_ref().take(PART).collect::<Vec<_>>())
-        });
-        control.for_each(parts, |groups| {
-            let mut scratch = Scratch::default();
-            for ((first, group), mut kept) in groups {
-                control.check()?;
-                let mut batch = Batch::new(&quantizer.space);
-                for row in first..rows.len().min(first + GROUP) {
-                    batch.read(rows, row, self.metric, &mut kept)?;
-                }
-                quantizer.encode(&ready, beam, &mut batch, &mut scratch, control, |r, codes, level| {
-                    lookups::write_row(bits, group.codes, r, codes);
-                    if let Some(to) = group.levels.get_mut(r) {
-                        *to = level;
-                    }
-                });
-                control.advance(batch.count);
+        let bits = self.parameters.bits;
+        let write = |group: &mut GroupMut<'_>, Found { r, codes, level, .. }: Found<'_>| {
+            lookups::write_row(bits, group.codes, r, codes);
+            if let Some(to) = group.levels.get_mut(r) {
+                *to = level;
             }
-            Ok::<_, InputError>(())
-        })?;
+        };
+        let kept =
+            learned.encode(rows, self.metric, &self.parameters, encoded.groups_mut(), write, control)?;
         encoded.kept = kept;
         Ok(encoded)
     }
+}
 
-    /// Checks that every code names a codeword.
-    fn check_group(&self, group: usize, sizes: &[usize]) -> Result<(), FormatError> {
-        let (columns, _) = self.group(group).as_chunks::<GROUP>();
-        for (stage, &size) in sizes.iter().enumerate() {
-            let largest = if self.parameters.bits == Bits::Eight {
-                columns[stage].iter().copied().max()
-            } else {
-                columns[stage / 2].iter().map(|byte| byte >> (4 * (stage % 2)) & 15).max()
-            };
-            if let Some(code) = largest.filter(|&code| usize::from(code) >= size) {
-                let expected = format!("codes below {size} in stage {stage}");
-                return Err(FormatError::content("codes", expected, code));
-            }
+/// Checks that every code of a group names a codeword.
+pub(crate) fn check_group(bits: Bits, group: &[u8], sizes: &[usize]) -> Result<(), FormatError> {
+    let (columns, _) = group.as_chunks::<GROUP>();
+    for (stage, &size) in sizes.iter().enumerate() {
+        let largest = if bits == Bits::Eight {
+            columns[stage].iter().copied().max()
+        } else {
+            columns[stage / 2].iter().map(|byte| byte >> (4 * (stage % 2)) & 15).max()
+        };
+        if let Some(code) = largest.filter(|&code| usize::from(code) >= size) {
+            let expected = format!("codes below {size} in stage {stage}");
+            return Err(FormatError::content("codes", expected, code));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Rowwise for Codes {

@@ -40,15 +40,16 @@ pub(crate) fn units(rows: usize, stages: usize) -> usize {
     rows * (stages + 2 * ROUNDS)
 }
 
-/// Learns codebooks of as many stages as there is something to code for, at most those wanted.
+/// Learns codebooks of as many stages as there is something to code for, at most those wanted. `whole` is the energy
+/// beside which nothing is nothing.
 pub(crate) fn train(
     rows: &Matrix<f32>,
+    whole: f64,
     parameters: &Parameters,
     control: &Control,
 ) -> Result<Codebooks, Cancelled> {
     let mut codebooks = Codebooks::new(rows.dim());
     let mut left = rows.clone();
-    let whole = energy(rows);
     for stage in 0..parameters.stages {
         if energy(&left) <= NOTHING * whole {
             control.advance(rows.rows() * (parameters.stages - stage));
@@ -76,7 +77,7 @@ pub(crate) fn train(
 }
 
 /// Σ‖row‖².
-fn energy(rows: &Matrix<f32>) -> f64 {
+pub(crate) fn energy(rows: &Matrix<f32>) -> f64 {
     rows.values().iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn encode(
 }
 
 /// Takes each row's centroid off it.
-fn subtract(
+pub(crate) fn subtract(
     rows: &mut Matrix<f32>,
     centroids: &Matrix<f32>,
     labels: &[u32],

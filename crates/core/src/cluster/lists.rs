@@ -3,7 +3,7 @@
 //! A voice that scans lists keeps its codes in blocks of B rows, interleaved as its kernel reads them, and rows come
 //! and go. [`Lists`] therefore keeps no rows of its own but *slots*: one arena of blocks of B slots, each block owned
 //! by one list, dense from 0 on. A voice keeps an arena of the same shape beside it (block b of its codes is block b
-//! here) and does what each change says:
+//! here) and does what each change says ([`super::Filed`] does it for an [`super::Arena`]):
 //!
 //! - A new row takes the next slot of its list's last block, or the first of a new block at the arena's end.
 //! - A removed row's slot is filled by the last row of its list: [`Moves::slot`].

@@ -6,7 +6,8 @@
 //!   the largest inner product (spherical k-means). Seeds, balance and what is exact: in the files.
 //! - [`Centroids`] finds the nearest centroids of rows ([`Centroids::nearest`]) and of queries within a search
 //!   ([`Centroids::route`]): exactly, and mostly in 8-bit arithmetic.
-//! - [`Lists`] says which rows lie in which list, and in which slot, while rows come and go.
+//! - [`Lists`] says which rows lie in which list, and in which slot, while rows come and go; [`Filed`] keeps what a method
+//!   stores of rows in that order.
 //! - [`Probed`] groups queries by the lists they probe.
 //!
 //! Nothing depends on the number of threads or on what else is in a batch.
@@ -36,6 +37,7 @@
 mod balance;
 mod centroids;
 mod coded;
+mod filed;
 mod kmeans;
 mod lists;
 mod probed;
@@ -43,6 +45,7 @@ mod seeds;
 
 pub use balance::LARGEST;
 pub use centroids::{Centroids, Nearest};
+pub use filed::{Arena, Filed};
 pub use kmeans::{Clustering, KMeans};
 pub use lists::{Lists, Moves, SLOTS};
 pub use probed::{Probed, Visit};

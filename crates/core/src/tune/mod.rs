@@ -210,6 +210,10 @@ pub fn resolve<'a>(
     if let Some(knob) = capabilities.knobs.iter().find(|knob| knob.name.of(&mut resolved).is_some()) {
         return Err(RecallError::Beside { knob: knob.name.as_str() }.into());
     }
+    if resolved.stages.is_some() {
+        // What was measured was measured with all of them.
+        return Err(RecallError::Beside { knob: "stages" }.into());
+    }
     if !capabilities.exact {
         let frontier = index.tuned().ok_or(RecallError::NotTuned)?;
         frontier.point(recall, options.k.min(index.len()))?.knobs.apply(&mut resolved);

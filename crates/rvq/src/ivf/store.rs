@@ -1,0 +1,309 @@
+//! The index: what was learned, the codes by list, and the vectors kept.
+
+use std::sync::Arc;
+
+use counterpoint_core::cluster::Lists;
+use counterpoint_core::file::{Contents, FormatError, TensorView};
+use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
+use counterpoint_core::knobs::Knob;
+use counterpoint_core::metric::Metric;
+use counterpoint_core::scan::{Hits, Masks};
+use counterpoint_core::simd::GROUP;
+use counterpoint_core::table::{Rowwise, Store, Table};
+use counterpoint_core::threads::{Cancelled, Control};
+use counterpoint_core::vectors::{InputError, Kept, RowSource};
+use serde_json::{Map, Value, json};
+
+use super::slots::{Blocks, Coded, Slots};
+use crate::encode::{Found, Learned};
+use crate::parameters::{Parameters, Structure};
+use crate::prefix::{self, Prefixes};
+use crate::quantizer::Quantizer;
+use crate::store::{MOST_RERANK, check_group, check_options};
+use crate::tables::Tables;
+
+/// An RVQ index in lists.
+pub type Ivf = Table<Inverted>;
+
+/// Makes an index without vectors; `None` if a parameter is not such as one in lists may have.
+pub fn new(metric: Metric, parameters: Parameters) -> Option<Ivf> {
+    let inverted = matches!(parameters.structure, Structure::Ivf { .. });
+    (parameters.are_legal() && inverted).then(|| Table::over(Inverted::unlearned(metric, parameters)))
+}
+
+/// The rows of an [`Ivf`] index.
+#[derive(Clone)]
+pub struct Inverted {
+    pub(super) metric: Metric,
+    parameters: Parameters,
+    /// `None` until learned.
+    pub(super) filed: Option<FiledCodes>,
+    pub(super) kept: Kept,
+    rows: usize,
+}
+
+/// What there is once something was learned.
+#[derive(Clone)]
+pub(super) struct FiledCodes {
+    pub(super) learned: Arc<Learned>,
+    pub(super) blocks: Blocks,
+    prefixes: Prefixes,
+}
+
+impl FiledCodes {
+    /// The terms of slots where not all stages are looked at.
+    pub(super) fn prefix(
+        &self,
+        tables: &Tables<'_>,
+        control: &Control,
+    ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
+        let Tables { quantizer, bits, stages, metric, .. } = *tables;
+        if stages == quantizer.stages() || metric == Metric::Ip {
+            return Ok(None);
+        }
+        let (lists, slots) = (self.blocks.lists(), self.blocks.arena());
+        let mut owners = vec![0; lists.blocks()];
+        for list in 0..lists.lists() {
+            lists.blocks_of(list).for_each(|(block, _)| owners[block] = list as u32);
+        }
+        let coded = |group: usize| prefix::Coded {
+            codes: slots.group(group),
+            levels: slots.levels(group),
+            list: owners[group],
+        };
+        let what = (quantizer, bits, 0.5 * tables.weight());
+        Ok(Some(self.prefixes.of(stages, what, owners.len(), coded, control)?))
+    }
+}
+
+impl Inverted {
+    fn unlearned(metric: Metric, parameters: Parameters) -> Self {
+        let kept = Kept::zeroed(parameters.keep, 0, 0);
+        Self { metric, parameters, filed: None, kept, rows: 0 }
+    }
+
+    fn slots(&self, quantizer: &Quantizer) -> Slots {
+        Slots::new(self.parameters.bits, quantizer.stages(), self.metric != Metric::Ip)
+    }
+
+    fn with(&self, quantizer: Quantizer) -> Self {
+        let lists = Lists::new(quantizer.lists(), GROUP);
+        let blocks = Blocks::new(lists, self.slots(&quantizer));
+        let kept = Kept::zeroed(self.parameters.keep, 0, quantizer.dim());
+        let learned = Arc::new(Learned::new(quantizer));
+        let filed = Some(FiledCodes { learned, blocks, prefixes: Prefixes::default() });
+        Self { filed, kept, ..Self::unlearned(self.metric, self.parameters) }
+    }
+
+    /// What shapes the index.
+    pub fn parameters(&self) -> Parameters {
+        self.parameters
+    }
+
+    /// What was learned, once there was something.
+    pub fn quantizer(&self) -> Option<&Quantizer> {
+        self.filed.as_ref().map(|filed| &filed.learned.quantizer)
+    }
+
+    /// Number of lists; 0 until something was learned.
+    pub fn lists(&self) -> usize {
+        self.quantizer().map_or(0, Quantizer::lists)
+    }
+
+    /// What stands for ‖x̂ − μ‖² in a row's distances: C, and what is its list's. None under ip.
+    pub fn term(&self, row: usize) -> Option<f32> {
+        let FiledCodes { learned, blocks, .. } = self.filed.as_ref()?;
+        let level = blocks.arena().level(blocks.lists().slot_of(row)?)?;
+        let centroid = learned.quantizer.centroid(blocks.lists().list_of(row)? as u32)?;
+        let own: f32 = centroid.iter().map(|c| c * c).sum();
+        Some(own + learned.quantizer.levels.get(usize::from(level))?)
+    }
+
+    /// [`Store::encode`] with what was learned.
+    fn encoded(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        let Some(FiledCodes { learned, .. }) = &self.filed else { return Ok(self.blank()) };
+        let (count, stages) = (rows.len(), learned.quantizer.stages());
+        let mut coded =
+            Coded { lists: vec![0; count], codes: vec![0; count * stages], levels: vec![0; count] };
+        let mut codes = coded.codes.chunks_mut((GROUP * stages).max(1));
+        let groups = coded.lists.chunks_mut(GROUP).zip(coded.levels.chunks_mut(GROUP));
+        // Without stages there are no codes.
+        let groups = groups.map(move |(lists, levels)| (lists, codes.next().unwrap_or_default(), levels));
+        let write = |group: &mut (&mut [u32], &mut [u8], &mut [u8]), found: Found<'_>| {
+            let Found { r, list, codes, level } = found;
+            group.0[r] = list;
+            group.1[r * stages..(r + 1) * stages].copy_from_slice(codes);
+            group.2[r] = level;
+        };
+        let kept = learned.encode(rows, self.metric, &self.parameters, groups, write, control)?;
+        let blocks = self.slots(&learned.quantizer).filed(&coded, learned.quantizer.lists());
+        let filed = Some(FiledCodes { learned: Arc::clone(learned), blocks, prefixes: Prefixes::default() });
+        Ok(Self { filed, kept, rows: count, ..self.blank() })
+    }
+}
+
+impl Store for Inverted {
+    const METHOD: &'static str = "RVQ";
+    const STAGES: bool = true;
+
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    fn dim(&self) -> Option<usize> {
+        self.quantizer().map(Quantizer::dim)
+    }
+
+    fn len(&self) -> usize {
+        self.rows
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let knobs = vec![Knob::n_probe(self.lists()), Knob::rerank(self.parameters.keep, MOST_RERANK)];
+        Capabilities { exact: false, reconstruct: true, knobs }
+    }
+
+    fn blank(&self) -> Self {
+        Self::unlearned(self.metric, self.parameters)
+    }
+
+    fn learn(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, AddError> {
+        Ok(self.with(Quantizer::learn(rows, self.metric, &self.parameters, control)?))
+    }
+
+    fn encode(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
+        if self.rows == 0 && self.quantizer().is_some_and(Quantizer::is_blank) && !rows.is_empty() {
+            let learned = Quantizer::relearn(rows, self.metric, &self.parameters, control)?;
+            return self.with(learned).encoded(rows, control);
+        }
+        self.encoded(rows, control)
+    }
+
+    fn absorb(&mut self, other: Self, to: &[Option<u32>], _: &Control) {
+        self.absorb_rows(other, to);
+    }
+
+    fn swap_remove(&mut self, row: usize) {
+        if let Some(filed) = &mut self.filed {
+            filed.prefixes.clear();
+            filed.blocks.swap_remove(row);
+        }
+        self.kept.swap_remove(row);
+        self.rows -= 1;
+    }
+
+    fn search(
+        &self,
+        queries: &dyn RowSource,
+        options: &SearchOptions<'_>,
+        masks: &Masks,
+        control: &Control,
+    ) -> Result<Hits, SearchError> {
+        super::search::search(self, queries, options, masks, control)
+    }
+
+    fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+        if options.n_probe == Some(0) {
+            return Err(SearchError::Knob { knob: "n_probe", reason: "expected at least 1, got 0" });
+        }
+        check_options(self.parameters, options)
+    }
+
+    fn reconstruct(&self, row: usize, out: &mut [f32]) -> Result<(), ReconstructError> {
+        if !self.kept.read(row, out)
+            && let Some(FiledCodes { learned, blocks, .. }) = &self.filed
+            && let (Some(slot), Some(list)) = (blocks.lists().slot_of(row), blocks.lists().list_of(row))
+        {
+            learned.quantizer.decode(list as u32, &blocks.arena().read(slot), out);
+        }
+        Ok(())
+    }
+
+    fn vectors(&self) -> Option<&dyn RowSource> {
+        self.kept.rows()
+    }
+
+    fn shrink_to_fit(&mut self) {
+        if let Some(filed) = &mut self.filed {
+            filed.prefixes.clear();
+            filed.blocks.shrink_to_fit();
+        }
+        self.kept.shrink_to_fit();
+    }
+
+    fn params(&self) -> Map<String, Value> {
+        let mut params = Map::new();
+        self.parameters.write(&mut params);
+        if let Some(quantizer) = self.quantizer() {
+            quantizer.write_params(&mut params);
+        }
+        params
+    }
+
+    fn tensors(&self) -> Vec<TensorView<'_>> {
+        let mut tensors = Vec::new();
+        if let Some(FiledCodes { learned, blocks, .. }) = &self.filed {
+            tensors.extend(blocks.arena().tensors());
+            tensors.extend(blocks.lists().tensors());
+            tensors.extend(learned.quantizer.tensors());
+        }
+        tensors.extend(self.kept.tensors());
+        tensors
+    }
+
+    fn take(
+        contents: &mut Contents,
+        metric: Metric,
+        dim: Option<usize>,
+        rows: usize,
+    ) -> Result<Self, FormatError> {
+        let parameters = Parameters::read(contents)?;
+        let mut store = Self { rows, ..Self::unlearned(metric, parameters) };
+        if let Some(dim) = dim {
+            let quantizer = Quantizer::take(contents, metric, &parameters, dim)?;
+            let blocks = store.slots(&quantizer).take(contents, rows, quantizer.lists())?;
+            let learned = Arc::new(Learned::new(quantizer));
+            store.filed = Some(FiledCodes { learned, blocks, prefixes: Prefixes::default() });
+        }
+        store.kept = Kept::take(contents, parameters.keep, rows, dim.unwrap_or(0))?;
+        Ok(store)
+    }
+
+    fn check(&self, control: &Control) -> Result<(), FormatError> {
+        if let Some(FiledCodes { learned, blocks, .. }) = &self.filed {
+            learned.quantizer.check(control)?;
+            let sizes = learned.quantizer.sizes();
+            for group in 0..blocks.lists().blocks() {
+                control.check()?;
+                check_group(self.parameters.bits, blocks.arena().group(group), &sizes)?;
+            }
+        }
+        self.kept.check(control)
+    }
+
+    fn stats(&self) -> Map<String, Value> {
+        let mut stats = self.params();
+        stats.insert("stages_used".into(), json!(self.quantizer().map_or(0, Quantizer::stages)));
+        stats.insert("n_lists".into(), json!(self.lists()));
+        stats.remove("lists");
+        stats
+    }
+}
+
+impl Rowwise for Inverted {
+    fn grow(&mut self, more: usize) {
+        if let Some(filed) = &mut self.filed {
+            filed.blocks.grow(more);
+        }
+        self.kept.grow(more);
+        self.rows += more;
+    }
+
+    fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
+        if let (Some(filed), Some(other)) = (&mut self.filed, &other.filed) {
+            filed.prefixes.clear();
+            filed.blocks.copy_row(to, &other.blocks, from);
+        }
+        self.kept.copy_row(to, &other.kept, from);
+    }
+}
