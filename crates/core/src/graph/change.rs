@@ -48,7 +48,7 @@ pub trait Changing: Sync {
 }
 
 /// How new rows are searched for.
-pub trait Finding: Changing {
+pub trait Finding: Sync {
     /// A row that is searched for.
     type Query: Default + Send;
     /// The graph.
@@ -85,12 +85,13 @@ impl RowSource for Chained<'_> {
 pub type Beside<'a> = &'a (dyn Fn(u32, &mut Vec<u32>) + Sync);
 
 /// The edges of new rows, `vectors` in the graph's space: to vertices there are, and to new ones, which come after them.
-/// Without `beside` all new rows are compared.
+/// `finding` searches through the graph that is `changing`. Without `beside` all new rows are compared.
 ///
 /// # Errors
 /// [`Cancelled`].
-pub fn edges_of_new<F: Finding>(
-    graph: &F,
+pub fn edges_of_new<C: Changing, F: Finding>(
+    changing: &C,
+    finding: &F,
     vectors: &Matrix<f32>,
     beside: Option<Beside<'_>>,
     ef: usize,
@@ -100,38 +101,40 @@ pub fn edges_of_new<F: Finding>(
     let lists = control.map((0..rows).step_by(PART), |first| {
         control.advance(PART);
         let range = first..rows.min(first + PART);
-        Ok::<_, Cancelled>(run(control.level(), New { graph, vectors, beside, ef, range }))
+        Ok::<_, Cancelled>(run(control.level(), New { changing, finding, vectors, beside, ef, range }))
     })?;
     Ok(lists.into_iter().flatten().collect())
 }
 
 /// The edges of some new rows.
-struct New<'a, F> {
-    graph: &'a F,
+struct New<'a, C, F> {
+    changing: &'a C,
+    finding: &'a F,
     vectors: &'a Matrix<f32>,
     beside: Option<Beside<'a>>,
     ef: usize,
     range: std::ops::Range<usize>,
 }
 
-impl<F: Finding> Work for New<'_, F> {
+impl<C: Changing, F: Finding> Work for New<'_, C, F> {
     type Output = Vec<Vec<u32>>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { graph, vectors, beside, ef, range } = self;
-        let roster = graph.roster();
+        let Self { changing, finding, vectors, beside, ef, range } = self;
+        let roster = changing.roster();
         let mut lanes: [Lane<F::Query>; LANES] = Default::default();
-        let mut task = Collect { graph, vectors, first: range.start, popped: vec![Vec::new(); range.len()] };
+        let popped = vec![Vec::new(); range.len()];
+        let mut task = Collect { finding, roster, vectors, first: range.start, popped };
         // Of what is popped the dead are no candidates.
         let ef = ef.saturating_mul(roster.vertices()) / roster.live().max(1);
-        let Ok(()) = search_all(simd, graph.graph(), range.len(), ef, &mut lanes, &mut task);
+        let Ok(()) = search_all(simd, finding.graph(), range.len(), ef, &mut lanes, &mut task);
         let old = roster.vertices() as u32;
         let read = |vertex: u32, out: &mut [f32]| match vertex.checked_sub(old) {
-            None => graph.read(vertex, out),
+            None => changing.read(vertex, out),
             Some(new) => out.copy_from_slice(vectors.padded(new as usize)),
         };
-        let mut pruning = Pruning::new(graph.width());
+        let mut pruning = Pruning::new(changing.width());
         let mut lists = Vec::with_capacity(range.len());
         let mut among = Vec::new();
         for (row, mut candidates) in range.zip(task.popped) {
@@ -144,7 +147,7 @@ impl<F: Finding> Work for New<'_, F> {
                 None => candidates
                     .extend((0..vectors.rows() as u32).filter(|&new| new != row as u32).map(|new| old + new)),
             }
-            lists.push(pruning.chosen(simd, old + row as u32, candidates, graph.degree(), read));
+            lists.push(pruning.chosen(simd, old + row as u32, candidates, changing.degree(), read));
         }
         lists
     }
@@ -152,7 +155,8 @@ impl<F: Finding> Work for New<'_, F> {
 
 /// Collects the live vertices that are popped.
 struct Collect<'a, F> {
-    graph: &'a F,
+    finding: &'a F,
+    roster: &'a Roster,
     vectors: &'a Matrix<f32>,
     first: usize,
     popped: Vec<Vec<u32>>,
@@ -163,13 +167,13 @@ impl<F: Finding> Task<F::Graph> for Collect<'_, F> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&mut self, simd: S, number: usize, query: &mut F::Query) -> Result<(), Self::Error> {
-        self.graph.prepare(simd, self.vectors.padded(self.first + number), query);
+        self.finding.prepare(simd, self.vectors.padded(self.first + number), query);
         Ok(())
     }
 
     #[inline(always)]
     fn popped(&mut self, number: usize, hit: Hit) {
-        if self.graph.roster().is_live(hit.row) {
+        if self.roster.is_live(hit.row) {
             self.popped[number].push(hit.row);
         }
     }

@@ -61,29 +61,6 @@ struct Find<'a> {
     graph: Graph<'a>,
 }
 
-impl Changing for Find<'_> {
-    fn roster(&self) -> &Roster {
-        &self.learned.roster
-    }
-
-    fn degree(&self) -> usize {
-        self.learned.degree()
-    }
-
-    fn neighbours(&self, vertex: u32, out: &mut Vec<u32>) {
-        self.learned.neighbours(vertex, out);
-    }
-
-    fn width(&self) -> usize {
-        self.learned.width()
-    }
-
-    #[inline(always)]
-    fn read(&self, vertex: u32, out: &mut [f32]) {
-        self.learned.read(vertex, out);
-    }
-}
-
 impl<'a> Finding for Find<'a> {
     type Query = Query;
     type Graph = Graph<'a>;
@@ -147,9 +124,9 @@ impl Fresh {
         let lists = match &beside {
             Some(adjacency) => {
                 let near = |row, out: &mut Vec<u32>| out.extend_from_slice(adjacency.of(row));
-                edges_of_new(&find, &in_space, Some(&near), ef, control)?
+                edges_of_new(learned, &find, &in_space, Some(&near), ef, control)?
             }
-            None => edges_of_new(&find, &in_space, None, ef, control)?,
+            None => edges_of_new(learned, &find, &in_space, None, ef, control)?,
         };
         Ok(Self(Plan::Beside(Box::new(vectors), lists)))
     }
