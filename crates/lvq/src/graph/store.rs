@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
-use counterpoint_core::graph::space::{prepared, space_dim};
+use counterpoint_core::graph::space::{check_dim, check_rows, prepared};
 use counterpoint_core::graph::{Adjacency, MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
@@ -12,7 +12,7 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
-use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, Matrix, RowSource};
+use counterpoint_core::vectors::{InputError, Keep, Matrix, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::graph::build::build;
@@ -160,10 +160,7 @@ impl Store for Edges {
     }
 
     fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
-        let most = MAX_DIM - 1;
-        if self.metric == Metric::Ip && rows.dim() > most {
-            return Err(AddError::TooManyDims { most, what: "search by inner product", got: rows.dim() });
-        }
+        check_rows(rows, self.metric)?;
         Ok(Self { dim: Some(rows.dim()), ..self.blank() }) // it is `encode` that builds
     }
 
@@ -260,10 +257,8 @@ impl Store for Edges {
         rows: usize,
     ) -> Result<Self, FormatError> {
         let parameters = Parameters::read(contents)?;
+        dim.map_or(Ok(()), |dim| check_dim(metric, dim))?;
         let learned = match dim {
-            Some(dim) if space_dim(metric, dim) > MAX_DIM => {
-                return Err(FormatError::content("dim", "one less under ip", dim));
-            }
             Some(dim) if Roster::is_in(contents) => {
                 Some(Learned::take(contents, metric, &parameters, dim, rows)?)
             }
