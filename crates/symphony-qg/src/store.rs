@@ -13,7 +13,7 @@ use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Keep, RowSource};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::build::{build, frame};
 use crate::encode::Frame;
@@ -262,11 +262,7 @@ impl Store for Edges {
         let mut stats = Map::new();
         self.parameters.write(&mut stats);
         if let Some(learned) = &self.learned {
-            let Figures { unreachable, mean_degree, deleted_share } = Figures::of(learned);
-            stats.insert("entry_points".into(), json!(learned.roster.entries().len()));
-            stats.insert("unreachable".into(), json!(unreachable));
-            stats.insert("mean_degree".into(), json!(mean_degree));
-            stats.insert("deleted_share".into(), json!(deleted_share));
+            Figures::of(learned).write(&mut stats);
         }
         stats
     }

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use crate::select::Hit;
 use crate::simd::{Simd, Work, run};
 use crate::threads::{Cancelled, Control};
@@ -381,6 +383,8 @@ pub fn joined(
 /// Figures of a graph, for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
+    /// Where searches begin.
+    pub entry_points: usize,
     /// Rows whose vertices cannot be reached from the entry points.
     pub unreachable: usize,
     /// Neighbours of a vertex, on average.
@@ -405,9 +409,19 @@ impl Figures {
         let unreachable = connect::unreachable(&adjacency, roster.entries());
         let (all, dead) = (vertices.max(1) as f64, vertices - roster.live());
         Self {
+            entry_points: roster.entries().len(),
             unreachable: unreachable.iter().filter(|&&vertex| roster.is_live(vertex)).count(),
             mean_degree: edges as f64 / all,
             deleted_share: dead as f64 / all,
         }
+    }
+
+    /// Adds them to an index's.
+    pub fn write(&self, stats: &mut Map<String, Value>) {
+        let Self { entry_points, unreachable, mean_degree, deleted_share } = *self;
+        stats.insert("entry_points".into(), json!(entry_points));
+        stats.insert("unreachable".into(), json!(unreachable));
+        stats.insert("mean_degree".into(), json!(mean_degree));
+        stats.insert("deleted_share".into(), json!(deleted_share));
     }
 }
