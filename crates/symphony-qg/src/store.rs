@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
+use counterpoint_core::graph::seek::check_ef;
 use counterpoint_core::graph::space::{check_rows, prepared};
 use counterpoint_core::graph::{MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
@@ -194,9 +195,7 @@ impl Store for Edges {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.ef == Some(0) {
-            return Err(SearchError::Knob { knob: "ef", reason: "expected at least 1, got 0" });
-        }
+        check_ef(options)?;
         if options.rerank.is_some_and(|rerank| rerank > 0) {
             let reason =
                 "expected 0 or none: whatever a search expands is scored exactly, unless 0 forbids it";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
+use counterpoint_core::graph::seek::check_ef;
 use counterpoint_core::graph::space::{check_dim, check_rows, prepared};
 use counterpoint_core::graph::{Adjacency, MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
@@ -204,9 +205,7 @@ impl Store for Edges {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.ef == Some(0) {
-            return Err(SearchError::Knob { knob: "ef", reason: "expected at least 1, got 0" });
-        }
+        check_ef(options)?;
         let scored = self.parameters.keep != Keep::None || self.parameters.levels.residual().is_some();
         if options.rerank.is_some_and(|rerank| rerank > 0) && !scored {
             let reason = "expected 0 or none: this index has neither a residual nor kept vectors to re-rank \
