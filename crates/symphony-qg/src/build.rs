@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterpoint_core::graph::{Build, Graph as Edges, Method, change};
+use counterpoint_core::graph::{Graph as Edges, Method, change};
 use counterpoint_core::intake::mean_of;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
@@ -82,12 +82,7 @@ pub(crate) fn build(
     let layout = Layout { form, bits: frame.rotation.padded(), degree: parameters.degree };
     let rows = with_vectors(layout, &vectors, control)?;
     let sources = Sources::new(frame, metric, vectors, control)?;
-    let plan = Build {
-        degree: parameters.degree,
-        ef: parameters.ef_construction,
-        seed: parameters.seed,
-        ..Build::default()
-    };
+    let plan = parameters.plan();
     control.expect(plan.units(rows.len()));
     let mut builder = Builder { rows, entries: Vec::new(), metric, sources: &sources };
     plan.run(&sources, &mut builder, control)?;

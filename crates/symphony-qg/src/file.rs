@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
 use counterpoint_core::graph::Roster;
-use counterpoint_core::graph::space::space_dim;
+use counterpoint_core::graph::space::{check_dim, read_length, space_dim, write_length};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rotate::Structured;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{MAX_DIM, Matrix};
-use serde_json::{Map, Value, json};
+use counterpoint_core::vectors::Matrix;
+use serde_json::{Map, Value};
 
 use crate::encode::Frame;
 use crate::parameters::{EdgeCodes, Parameters};
 use crate::product;
 use crate::rows::{Layout, Rows};
 use crate::store::Learned;
-use crate::vector::{Form, MOST};
+use crate::vector::Form;
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
@@ -32,7 +32,7 @@ impl Learned {
     /// What the file's parameters hold of it.
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         self.roster.write(params);
-        params.insert("squared_length".into(), json!(self.length));
+        write_length(self.length, params);
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
@@ -57,16 +57,11 @@ impl Learned {
         dim: usize,
         rows: usize,
     ) -> Result<Self, FormatError> {
+        check_dim(metric, dim)?;
         let dim = space_dim(metric, dim);
         let form = Form { keep: parameters.keep, dim, added: metric == Metric::Ip };
-        if dim > MAX_DIM {
-            return Err(FormatError::content("dim", "one less under ip", dim - 1));
-        }
         let vertices = Roster::vertices_of(contents, rows)?;
-        let length = contents.param_f64("squared_length")?;
-        if !(0.0..=f64::from(MOST) * f64::from(MOST)).contains(&length) {
-            return Err(FormatError::content("squared_length", "that of a legal vector", length));
-        }
+        let length = read_length(contents)?;
         let rotation = Structured::new(dim, parameters.seed);
         let layout = Layout { form, bits: rotation.padded(), degree: parameters.degree };
         let data = contents.take("graph", Dtype::U8, &[vertices, layout.row_bytes()])?;

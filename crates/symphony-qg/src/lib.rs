@@ -36,5 +36,6 @@ mod tests;
 mod update;
 mod vector;
 
-pub use parameters::{EdgeCodes, MOST_DEGREE, Parameters, UnknownEdgeCodes};
+pub use counterpoint_core::graph::MOST_DEGREE;
+pub use parameters::{EdgeCodes, Parameters, UnknownEdgeCodes};
 pub use store::{Edges, SymphonyQg, new};

@@ -1,7 +1,7 @@
 //! What shapes an index.
 
 use counterpoint_core::file::{Contents, FormatError};
-use counterpoint_core::simd::nibbles::BLOCK;
+use counterpoint_core::graph::Build;
 use counterpoint_core::vectors::Keep;
 use serde_json::{Map, Value, json};
 
@@ -49,9 +49,6 @@ impl std::str::FromStr for EdgeCodes {
     }
 }
 
-/// The most neighbours of a vertex.
-pub const MOST_DEGREE: usize = 1024;
-
 /// What shapes an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
@@ -77,11 +74,12 @@ impl Default for Parameters {
 impl Parameters {
     /// Whether the numbers are such as an index may have.
     pub fn are_legal(&self) -> bool {
-        self.degree > 0
-            && self.degree <= MOST_DEGREE
-            && self.degree.is_multiple_of(BLOCK)
-            && self.ef_construction > 0
-            && self.keep != Keep::None
+        self.plan().is_legal() && self.keep != Keep::None
+    }
+
+    /// How the graph is built.
+    pub(crate) fn plan(&self) -> Build {
+        Build { degree: self.degree, ef: self.ef_construction, seed: self.seed, ..Build::default() }
     }
 
     /// What a file says.
@@ -96,27 +94,15 @@ impl Parameters {
         };
         let codes = contents.param_str("edge_codes")?;
         let unknown = |_| FormatError::content("edge_codes", "rabitq or pq4", codes);
-        let parameters = Self {
-            keep,
-            degree: contents.param_usize("degree")?,
-            ef_construction: contents.param_usize("ef_construction")?,
-            edge_codes: codes.parse().map_err(unknown)?,
-            seed: contents.param_u64("seed")?,
-        };
-        if !parameters.are_legal() {
-            let got = format!("{} and {}", parameters.degree, parameters.ef_construction);
-            let expected = "a multiple of 32 up to 1024, and an ef_construction of at least 1";
-            return Err(FormatError::content("degree", expected, got));
-        }
-        Ok(parameters)
+        let edge_codes = codes.parse().map_err(unknown)?;
+        let Build { degree, ef, seed, .. } = Build::read(contents)?;
+        Ok(Self { degree, ef_construction: ef, keep, edge_codes, seed })
     }
 
     /// What a file holds of them.
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
-        params.insert("degree".into(), json!(self.degree));
-        params.insert("ef_construction".into(), json!(self.ef_construction));
+        self.plan().write(params);
         params.insert("keep".into(), json!(self.keep.name()));
         params.insert("edge_codes".into(), json!(self.edge_codes.name()));
-        params.insert("seed".into(), json!(self.seed));
     }
 }

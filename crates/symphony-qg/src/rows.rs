@@ -11,6 +11,7 @@
 //! has been visited whenever it is looked at; its scale is 0.
 
 use counterpoint_core::buffer::Buffer;
+use counterpoint_core::graph::adjacency::STEP;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::nibbles::{self, BLOCK, RowTerms};
 use counterpoint_core::simd::{Simd, prefetch_far};
@@ -20,6 +21,8 @@ use crate::vector::Form;
 
 /// Bytes of 32 numbers.
 const NUMBERS: usize = 4 * BLOCK;
+// Legal degrees are whole blocks.
+const _: () = assert!(STEP.is_multiple_of(BLOCK));
 
 /// How long a row is, and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

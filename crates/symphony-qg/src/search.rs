@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 
-use counterpoint_core::graph::seek::{Asked, Scratch, Seek, Shelf, seek};
+use counterpoint_core::graph::seek::{Asked, Scratch, Seek, Shelf, ef_of, seek};
 use counterpoint_core::graph::space::square;
 use counterpoint_core::graph::{Nearest, Roster};
 use counterpoint_core::index::{SearchError, SearchOptions};
@@ -23,11 +23,6 @@ use crate::store::{Edges, Learned};
 
 /// Of a query under ip: the square of its length in units of M, to the nearest power of two.
 const LENGTH: f64 = 8.0;
-
-/// Candidates where the caller does not say.
-pub(crate) fn default_ef(k: usize) -> usize {
-    (2 * k).max(100)
-}
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch<Query>>>> = const { Cell::new(None) };
@@ -51,7 +46,7 @@ pub(crate) fn search(
     let Some(learned) = store.learned() else { return Ok(vec![Vec::new(); queries.len()]) };
     let graph = learned.graph(store.metric, options.rerank != Some(0));
     let k = options.k;
-    let ef = options.ef.unwrap_or(default_ef(k)).max(k);
+    let ef = ef_of(options);
     seek(&Call { learned, graph, queries }, Asked { queries: queries.len(), k, ef, kept: k, masks, control })
 }
 

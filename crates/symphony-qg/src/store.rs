@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
-use counterpoint_core::graph::space::prepared;
+use counterpoint_core::graph::seek::check_ef;
+use counterpoint_core::graph::space::{check_rows, prepared};
 use counterpoint_core::graph::{MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
@@ -12,8 +13,8 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
-use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, RowSource};
-use serde_json::{Map, Value, json};
+use counterpoint_core::vectors::{InputError, Keep, RowSource};
+use serde_json::{Map, Value};
 
 use crate::build::{build, frame};
 use crate::encode::Frame;
@@ -147,10 +148,7 @@ impl Store for Edges {
     }
 
     fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
-        let most = MAX_DIM - 1;
-        if self.metric == Metric::Ip && rows.dim() > most {
-            return Err(AddError::TooManyDims { most, what: "search by inner product", got: rows.dim() });
-        }
+        check_rows(rows, self.metric)?;
         Ok(Self { dim: Some(rows.dim()), ..self.blank() }) // it is `encode` that builds
     }
 
@@ -197,9 +195,7 @@ impl Store for Edges {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.ef == Some(0) {
-            return Err(SearchError::Knob { knob: "ef", reason: "expected at least 1, got 0" });
-        }
+        check_ef(options)?;
         if options.rerank.is_some_and(|rerank| rerank > 0) {
             let reason =
                 "expected 0 or none: whatever a search expands is scored exactly, unless 0 forbids it";
@@ -265,11 +261,7 @@ impl Store for Edges {
         let mut stats = Map::new();
         self.parameters.write(&mut stats);
         if let Some(learned) = &self.learned {
-            let Figures { unreachable, mean_degree, deleted_share } = Figures::of(learned);
-            stats.insert("entry_points".into(), json!(learned.roster.entries().len()));
-            stats.insert("unreachable".into(), json!(unreachable));
-            stats.insert("mean_degree".into(), json!(mean_degree));
-            stats.insert("deleted_share".into(), json!(deleted_share));
+            Figures::of(learned).write(&mut stats);
         }
         stats
     }

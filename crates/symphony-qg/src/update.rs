@@ -61,29 +61,6 @@ struct Find<'a> {
     graph: Graph<'a>,
 }
 
-impl Changing for Find<'_> {
-    fn roster(&self) -> &Roster {
-        &self.learned.roster
-    }
-
-    fn degree(&self) -> usize {
-        self.learned.degree()
-    }
-
-    fn neighbours(&self, vertex: u32, out: &mut Vec<u32>) {
-        self.learned.neighbours(vertex, out);
-    }
-
-    fn width(&self) -> usize {
-        self.learned.width()
-    }
-
-    #[inline(always)]
-    fn read(&self, vertex: u32, out: &mut [f32]) {
-        self.learned.read(vertex, out);
-    }
-}
-
 impl<'a> Finding for Find<'a> {
     type Query = Query;
     type Graph = Graph<'a>;
@@ -132,9 +109,9 @@ impl Fresh {
         let lists = match &beside {
             Some(rows) => {
                 let near = |row, out: &mut Vec<u32>| out.extend(rows.neighbours(row));
-                edges_of_new(&find, &vectors, Some(&near), ef, control)?
+                edges_of_new(learned, &find, &vectors, Some(&near), ef, control)?
             }
-            None => edges_of_new(&find, &vectors, None, ef, control)?,
+            None => edges_of_new(learned, &find, &vectors, None, ef, control)?,
         };
         Ok(Self(Plan::Beside(vectors, lists)))
     }

@@ -10,15 +10,13 @@
 //! however long the longest row is.
 
 use counterpoint_core::buffer::LINE;
+use counterpoint_core::graph::space::MOST;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::Simd;
 use counterpoint_core::simd::bytes::Row;
-use counterpoint_core::vectors::{ByteRows, Keep, MAX_MAGNITUDE, widen};
+use counterpoint_core::vectors::{ByteRows, Keep, widen};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-
-/// The largest magnitude of a value in the graph's space: that of a whole vector.
-pub(crate) const MOST: f32 = 256.0 * MAX_MAGNITUDE;
 
 /// What a vector is and how it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

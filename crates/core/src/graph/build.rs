@@ -13,10 +13,14 @@
 //! **Memory** while it is built, beside rows, codes and the graph: for each row about 1,200 + 8·degree bytes at first (more
 //! for the leaves where the degree is above 32), 24·degree later.
 
+use serde_json::{Map, Value, json};
+
+use crate::file::{Contents, FormatError};
 use crate::simd::Simd;
 use crate::threads::{Cancelled, Control};
 use crate::vectors::RowSource;
 
+use super::adjacency::STEP;
 use super::candidates::{InLeaves, Searched, Turned, prune};
 use super::connect::connect;
 use super::entries::entries;
@@ -26,10 +30,13 @@ use super::prune::{Fill, Rule};
 use super::reverse::{Draft, Order, Reverse};
 use super::{Adjacency, Expander};
 
+/// The most neighbours of a vertex of an index.
+pub const MOST_DEGREE: usize = 1024;
+
 /// How a graph is built.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Build {
-    /// Neighbours of a vertex at most; rounded up to a multiple of [`super::adjacency::STEP`].
+    /// Neighbours of a vertex at most; rounded up to a multiple of [`STEP`].
     pub degree: usize,
     /// α of the pruning rule, at least 1.
     pub alpha: f32,
@@ -82,6 +89,42 @@ pub trait Method: Sync {
 
     /// Makes a row the query.
     fn prepare<S: Simd>(&self, simd: S, vertex: u32, query: &mut Self::Query);
+}
+
+/// What of it a caller chooses and a file holds: the degree, the candidates as `ef_construction`, and the seed.
+impl Build {
+    /// Whether an index's graph may be built so: with a degree that is a multiple of 32 up to [`MOST_DEGREE`], and at least
+    /// one candidate.
+    pub fn is_legal(&self) -> bool {
+        let degrees = STEP..=MOST_DEGREE;
+        degrees.contains(&self.degree) && self.degree.is_multiple_of(STEP) && self.ef > 0
+    }
+
+    /// As a file says.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming what is missing or cannot be.
+    pub fn read(contents: &Contents) -> Result<Self, FormatError> {
+        let build = Self {
+            degree: contents.param_usize("degree")?,
+            ef: contents.param_usize("ef_construction")?,
+            seed: contents.param_u64("seed")?,
+            ..Self::default()
+        };
+        if !build.is_legal() {
+            let got = format!("{} and {}", build.degree, build.ef);
+            let expected = "a multiple of 32 up to 1024, and an ef_construction of at least 1";
+            return Err(FormatError::content("degree", expected, got));
+        }
+        Ok(build)
+    }
+
+    /// What a file holds of it.
+    pub fn write(&self, params: &mut Map<String, Value>) {
+        params.insert("degree".into(), json!(self.degree));
+        params.insert("ef_construction".into(), json!(self.ef));
+        params.insert("seed".into(), json!(self.seed));
+    }
 }
 
 impl Build {

@@ -14,6 +14,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use crate::select::Hit;
 use crate::simd::{Simd, Work, run};
 use crate::threads::{Cancelled, Control};
@@ -48,7 +50,7 @@ pub trait Changing: Sync {
 }
 
 /// How new rows are searched for.
-pub trait Finding: Changing {
+pub trait Finding: Sync {
     /// A row that is searched for.
     type Query: Default + Send;
     /// The graph.
@@ -85,12 +87,13 @@ impl RowSource for Chained<'_> {
 pub type Beside<'a> = &'a (dyn Fn(u32, &mut Vec<u32>) + Sync);
 
 /// The edges of new rows, `vectors` in the graph's space: to vertices there are, and to new ones, which come after them.
-/// Without `beside` all new rows are compared.
+/// `finding` searches through the graph that is `changing`. Without `beside` all new rows are compared.
 ///
 /// # Errors
 /// [`Cancelled`].
-pub fn edges_of_new<F: Finding>(
-    graph: &F,
+pub fn edges_of_new<C: Changing, F: Finding>(
+    changing: &C,
+    finding: &F,
     vectors: &Matrix<f32>,
     beside: Option<Beside<'_>>,
     ef: usize,
@@ -100,38 +103,40 @@ pub fn edges_of_new<F: Finding>(
     let lists = control.map((0..rows).step_by(PART), |first| {
         control.advance(PART);
         let range = first..rows.min(first + PART);
-        Ok::<_, Cancelled>(run(control.level(), New { graph, vectors, beside, ef, range }))
+        Ok::<_, Cancelled>(run(control.level(), New { changing, finding, vectors, beside, ef, range }))
     })?;
     Ok(lists.into_iter().flatten().collect())
 }
 
 /// The edges of some new rows.
-struct New<'a, F> {
-    graph: &'a F,
+struct New<'a, C, F> {
+    changing: &'a C,
+    finding: &'a F,
     vectors: &'a Matrix<f32>,
     beside: Option<Beside<'a>>,
     ef: usize,
     range: std::ops::Range<usize>,
 }
 
-impl<F: Finding> Work for New<'_, F> {
+impl<C: Changing, F: Finding> Work for New<'_, C, F> {
     type Output = Vec<Vec<u32>>;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { graph, vectors, beside, ef, range } = self;
-        let roster = graph.roster();
+        let Self { changing, finding, vectors, beside, ef, range } = self;
+        let roster = changing.roster();
         let mut lanes: [Lane<F::Query>; LANES] = Default::default();
-        let mut task = Collect { graph, vectors, first: range.start, popped: vec![Vec::new(); range.len()] };
+        let popped = vec![Vec::new(); range.len()];
+        let mut task = Collect { finding, roster, vectors, first: range.start, popped };
         // Of what is popped the dead are no candidates.
         let ef = ef.saturating_mul(roster.vertices()) / roster.live().max(1);
-        let Ok(()) = search_all(simd, graph.graph(), range.len(), ef, &mut lanes, &mut task);
+        let Ok(()) = search_all(simd, finding.graph(), range.len(), ef, &mut lanes, &mut task);
         let old = roster.vertices() as u32;
         let read = |vertex: u32, out: &mut [f32]| match vertex.checked_sub(old) {
-            None => graph.read(vertex, out),
+            None => changing.read(vertex, out),
             Some(new) => out.copy_from_slice(vectors.padded(new as usize)),
         };
-        let mut pruning = Pruning::new(graph.width());
+        let mut pruning = Pruning::new(changing.width());
         let mut lists = Vec::with_capacity(range.len());
         let mut among = Vec::new();
         for (row, mut candidates) in range.zip(task.popped) {
@@ -144,7 +149,7 @@ impl<F: Finding> Work for New<'_, F> {
                 None => candidates
                     .extend((0..vectors.rows() as u32).filter(|&new| new != row as u32).map(|new| old + new)),
             }
-            lists.push(pruning.chosen(simd, old + row as u32, candidates, graph.degree(), read));
+            lists.push(pruning.chosen(simd, old + row as u32, candidates, changing.degree(), read));
         }
         lists
     }
@@ -152,7 +157,8 @@ impl<F: Finding> Work for New<'_, F> {
 
 /// Collects the live vertices that are popped.
 struct Collect<'a, F> {
-    graph: &'a F,
+    finding: &'a F,
+    roster: &'a Roster,
     vectors: &'a Matrix<f32>,
     first: usize,
     popped: Vec<Vec<u32>>,
@@ -163,13 +169,13 @@ impl<F: Finding> Task<F::Graph> for Collect<'_, F> {
 
     #[inline(always)]
     fn prepare<S: Simd>(&mut self, simd: S, number: usize, query: &mut F::Query) -> Result<(), Self::Error> {
-        self.graph.prepare(simd, self.vectors.padded(self.first + number), query);
+        self.finding.prepare(simd, self.vectors.padded(self.first + number), query);
         Ok(())
     }
 
     #[inline(always)]
     fn popped(&mut self, number: usize, hit: Hit) {
-        if self.graph.roster().is_live(hit.row) {
+        if self.roster.is_live(hit.row) {
             self.popped[number].push(hit.row);
         }
     }
@@ -377,6 +383,8 @@ pub fn joined(
 /// Figures of a graph, for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
+    /// Where searches begin.
+    pub entry_points: usize,
     /// Rows whose vertices cannot be reached from the entry points.
     pub unreachable: usize,
     /// Neighbours of a vertex, on average.
@@ -401,9 +409,19 @@ impl Figures {
         let unreachable = connect::unreachable(&adjacency, roster.entries());
         let (all, dead) = (vertices.max(1) as f64, vertices - roster.live());
         Self {
+            entry_points: roster.entries().len(),
             unreachable: unreachable.iter().filter(|&&vertex| roster.is_live(vertex)).count(),
             mean_degree: edges as f64 / all,
             deleted_share: dead as f64 / all,
         }
+    }
+
+    /// Adds them to an index's.
+    pub fn write(&self, stats: &mut Map<String, Value>) {
+        let Self { entry_points, unreachable, mean_degree, deleted_share } = *self;
+        stats.insert("entry_points".into(), json!(entry_points));
+        stats.insert("unreachable".into(), json!(unreachable));
+        stats.insert("mean_degree".into(), json!(mean_degree));
+        stats.insert("deleted_share".into(), json!(deleted_share));
     }
 }

@@ -27,7 +27,7 @@ mod tests;
 mod visited;
 
 pub use adjacency::Adjacency;
-pub use build::{Build, Graph, Method};
+pub use build::{Build, Graph, MOST_DEGREE, Method};
 pub use column::Column;
 pub use entries::entries;
 pub use expander::{Expander, Mark};

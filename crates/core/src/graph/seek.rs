@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::thread::LocalKey;
 
 use crate::ids::RowMask;
-use crate::index::SearchError;
+use crate::index::{SearchError, SearchOptions};
 use crate::scan::{Hits, Masks, rows_of};
 use crate::select::Hit;
 use crate::simd::{Simd, Work, run};
@@ -80,6 +80,23 @@ pub trait Seek: Sync {
     /// Looks again at what was found for a query: rows, nearest first.
     #[inline(always)]
     fn finish<S: Simd>(&self, _simd: S, _query: &mut Self::Query, _nearest: &mut Nearest) {}
+}
+
+/// Candidates of a search: as many as the caller says, or by default, and at least k.
+pub fn ef_of(options: &SearchOptions<'_>) -> usize {
+    let k = options.k;
+    options.ef.unwrap_or((2 * k).max(100)).max(k)
+}
+
+/// Checks the ef that the caller gave.
+///
+/// # Errors
+/// [`SearchError::Knob`].
+pub fn check_ef(options: &SearchOptions<'_>) -> Result<(), SearchError> {
+    if options.ef == Some(0) {
+        return Err(SearchError::Knob { knob: "ef", reason: "expected at least 1, got 0" });
+    }
+    Ok(())
 }
 
 /// What is asked of a call.

@@ -5,15 +5,64 @@
 //! Euclidean transformation for inner-product spaces", RecSys 2014), and a query q gets a zero: all rows are then of
 //! length M, inner products with queries are what they were, and ‖q − x‖² = ‖q‖² + M² − 2⟨q, x⟩ orders rows as ip does.
 
+use half::f16;
+use serde_json::{Map, Value, json};
+
+use crate::file::{Contents, FormatError};
+use crate::index::AddError;
 use crate::intake::fill;
 use crate::metric::Metric;
 use crate::threads::Control;
-use crate::vectors::{InputError, Keep, Kept, Matrix, RowSource};
-use half::f16;
+use crate::vectors::{InputError, Keep, Kept, MAX_DIM, MAX_MAGNITUDE, Matrix, RowSource};
+
+/// The largest magnitude of a value in the graph's space: that of a whole vector.
+pub const MOST: f32 = 256.0 * MAX_MAGNITUDE;
+/// The largest M².
+pub const MOST_SQUARE: f64 = MOST as f64 * MOST as f64;
 
 /// Values of a row in the graph's space.
 pub fn space_dim(metric: Metric, dim: usize) -> usize {
     dim + usize::from(metric == Metric::Ip)
+}
+
+/// Checks that rows do not have too many values in the graph's space.
+///
+/// # Errors
+/// [`AddError::TooManyDims`].
+pub fn check_rows(rows: &dyn RowSource, metric: Metric) -> Result<(), AddError> {
+    let (most, got) = (MAX_DIM - 1, rows.dim());
+    if metric == Metric::Ip && got > most {
+        return Err(AddError::TooManyDims { most, what: "search by inner product", got });
+    }
+    Ok(())
+}
+
+/// Checks the same of the dimension that a file gives.
+///
+/// # Errors
+/// [`FormatError`].
+pub fn check_dim(metric: Metric, dim: usize) -> Result<(), FormatError> {
+    if space_dim(metric, dim) > MAX_DIM {
+        return Err(FormatError::content("dim", "one less under ip", dim));
+    }
+    Ok(())
+}
+
+/// Writes M² to a file's parameters.
+pub fn write_length(length: f64, params: &mut Map<String, Value>) {
+    params.insert("squared_length".into(), json!(length));
+}
+
+/// M², as a file gives it.
+///
+/// # Errors
+/// [`FormatError`].
+pub fn read_length(contents: &Contents) -> Result<f64, FormatError> {
+    let length = contents.param_f64("squared_length")?;
+    if !(0.0..=MOST_SQUARE).contains(&length) {
+        return Err(FormatError::content("squared_length", "that of a legal vector", length));
+    }
+    Ok(length)
 }
 
 /// ‖v‖², in f64 where no square of a legal value is lost.
@@ -47,13 +96,61 @@ pub fn prepared(
         Kept::F32(matrix) => return Ok((matrix, 0.0)),
         Kept::None | Kept::Int8(_) | Kept::F16(_) => unreachable!("made as f32 just above"),
     };
-    let squares: Vec<f64> = (0..matrix.rows()).map(|row| square(matrix.row(row))).collect();
-    let length = length.unwrap_or_else(|| squares.iter().copied().fold(0.0, f64::max));
+    let longest = || (0..matrix.rows()).map(|row| square(matrix.row(row))).fold(0.0, f64::max);
+    let length = length.unwrap_or_else(longest);
     let mut longer = Matrix::zeroed(matrix.rows(), dim + 1);
-    for (row, square) in squares.into_iter().enumerate() {
-        let (values, last) = longer.row_mut(row).split_at_mut(dim);
-        values.copy_from_slice(matrix.row(row));
-        last.fill((length - square).max(0.0).sqrt() as f32);
+    for row in 0..matrix.rows() {
+        longer.row_mut(row)[..dim].copy_from_slice(matrix.row(row));
     }
+    lengthen(&mut longer, dim, length);
     Ok((longer, length))
+}
+
+/// Makes M² = `length` that of rows in the graph's space, which have `dim` values of their own. Under l2 and cosine they
+/// have no others, and stay as they are.
+///
+/// # Panics
+/// If they have fewer.
+pub fn lengthen(rows: &mut Matrix<f32>, dim: usize, length: f64) {
+    for row in 0..rows.rows() {
+        let (values, beyond) = rows.row_mut(row).split_at_mut(dim);
+        beyond.fill((length - square(values)).max(0.0).sqrt() as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::Rows;
+
+    #[test]
+    fn rows_of_a_given_length_and_rows_lengthened_to_it_are_the_same() {
+        let values = [3.0, 4.0, 0.1, -0.2, 1e15, -1e15, 0.0, 0.0];
+        let rows = Rows::new(&values, 2).expect("whole rows");
+        for metric in [Metric::L2, Metric::Ip] {
+            let prepared = |length| prepared(&rows, metric, Keep::F32, length, &Control::default());
+            let (mut matrix, longest) = prepared(None).expect("legal");
+            assert_eq!(longest, if metric == Metric::Ip { square(&values[4..6]) } else { 0.0 });
+            for length in [0.0, 25.0, longest, MOST_SQUARE] {
+                lengthen(&mut matrix, 2, length);
+                let (other, _) = prepared(Some(length)).expect("legal");
+                (0..4).for_each(|row| assert_eq!(matrix.row(row), other.row(row), "{metric:?} {length}"));
+            }
+        }
+    }
+
+    #[test]
+    fn under_ip_there_is_room_for_one_value_more() {
+        let values = vec![0.0; MAX_DIM];
+        for (dim, metric, fits) in [
+            (MAX_DIM - 1, Metric::Ip, true),
+            (MAX_DIM, Metric::Ip, false),
+            (MAX_DIM, Metric::L2, true),
+            (MAX_DIM, Metric::Cosine, true),
+        ] {
+            let rows = Rows::new(&values[..dim], dim).expect("whole rows");
+            assert_eq!(check_rows(&rows, metric).is_ok(), fits, "{metric:?} {dim}");
+            assert_eq!(check_dim(metric, dim).is_ok(), fits, "{metric:?} {dim}");
+        }
+    }
 }

@@ -3,7 +3,9 @@
 
 use counterpoint_core::simd::{self, GROUP, Level, Simd, TILE, Work, f32, fastscan, int8, product};
 
-use super::{Codes, LARGEST, LONGEST, Random, Tally, panel};
+use super::codes::Codes;
+use super::floats::panel;
+use super::{LARGEST, LONGEST, Random, Tally};
 
 type Values = [[f32; GROUP]; TILE];
 

@@ -1,6 +1,6 @@
 //! Building: the shared room's graph, searched through by LVQ's own distances.
 
-use counterpoint_core::graph::{Adjacency, Build, Graph as Made, Method};
+use counterpoint_core::graph::{Adjacency, Graph as Made, Method};
 use counterpoint_core::simd::Simd;
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::Matrix;
@@ -49,12 +49,7 @@ pub(crate) fn build(
     parameters: &Parameters,
     control: &Control,
 ) -> Result<(Adjacency, Vec<u32>), Cancelled> {
-    let plan = Build {
-        degree: parameters.degree,
-        ef: parameters.ef_construction,
-        seed: parameters.seed,
-        ..Build::default()
-    };
+    let plan = parameters.plan();
     control.expect(plan.units(rows.rows()));
     let adjacency = Adjacency::new(0, parameters.degree);
     let mut builder = Builder { vectors, rows, adjacency, entries: Vec::new() };

@@ -12,12 +12,13 @@
 use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::graph::space::{MOST_SQUARE, read_length, write_length};
 use counterpoint_core::graph::{Adjacency, Roster};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::lines;
 use counterpoint_core::threads::Control;
-use counterpoint_core::vectors::{Kept, MAX_MAGNITUDE};
-use serde_json::{Map, Value, json};
+use counterpoint_core::vectors::Kept;
+use serde_json::{Map, Value};
 
 use crate::graph::parameters::Parameters;
 use crate::graph::store::Learned;
@@ -26,8 +27,6 @@ use crate::space::Space;
 
 /// Vertices between two looks at whether to stop.
 const PART: usize = 4096;
-/// The largest magnitude of a value in the graph's space: that of a whole vector.
-const MOST: f64 = 256.0 * MAX_MAGNITUDE as f64;
 /// f32 values of a cache line.
 const VALUES: usize = 16;
 
@@ -36,7 +35,7 @@ impl Learned {
     pub(crate) fn write(&self, params: &mut Map<String, Value>) {
         self.roster.write(params);
         params.extend([self.vectors.space.param()]);
-        params.insert("squared_length".into(), json!(self.length));
+        write_length(self.length, params);
     }
 
     pub(crate) fn tensors(&self) -> Vec<TensorView<'_>> {
@@ -78,10 +77,7 @@ impl Learned {
         rows: usize,
     ) -> Result<Self, FormatError> {
         let vertices = Roster::vertices_of(contents, rows)?;
-        let length = contents.param_f64("squared_length")?;
-        if !(0.0..=MOST * MOST).contains(&length) {
-            return Err(FormatError::content("squared_length", "that of a legal vector", length));
-        }
+        let length = read_length(contents)?;
         let space = Arc::new(Space::take(contents, dim)?);
         let mut vectors = Vectors::empty(metric, parameters, space);
         vectors.len = vertices;
@@ -105,7 +101,7 @@ impl Learned {
         vectors.space.check(control)?;
         adjacency.check("edges", control)?;
         let constants = vectors.constants.as_slice::<f32>();
-        let legal = |value: &f32| f64::from(value.abs()) <= MOST * MOST;
+        let legal = |value: &f32| f64::from(value.abs()) <= MOST_SQUARE;
         if let Some(value) = constants.iter().find(|value| !legal(value)) {
             return Err(FormatError::content("constants", "finite values", value));
         }

@@ -13,5 +13,6 @@ mod update;
 pub mod vectors;
 mod walk;
 
-pub use parameters::{MOST_DEGREE, Parameters};
+pub use counterpoint_core::graph::MOST_DEGREE;
+pub use parameters::Parameters;
 pub use store::{Edges, LvqGraph, new};

@@ -1,14 +1,11 @@
 //! What shapes an index.
 
 use counterpoint_core::file::{Contents, FormatError};
-use counterpoint_core::graph::adjacency::STEP;
+use counterpoint_core::graph::Build;
 use counterpoint_core::vectors::Keep;
 use serde_json::{Map, Value, json};
 
 use crate::levels::Levels;
-
-/// The most neighbours of a vertex.
-pub const MOST_DEGREE: usize = 1024;
 
 /// What shapes an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +35,12 @@ impl Parameters {
 
     /// Whether the numbers are such as an index may have.
     pub fn are_legal(&self) -> bool {
-        self.degree > 0
-            && self.degree <= MOST_DEGREE
-            && self.degree.is_multiple_of(STEP)
-            && self.ef_construction > 0
+        self.plan().is_legal()
+    }
+
+    /// How the graph is built.
+    pub(crate) fn plan(&self) -> Build {
+        Build { degree: self.degree, ef: self.ef_construction, seed: self.seed, ..Build::default() }
     }
 
     /// What a file says.
@@ -56,19 +55,8 @@ impl Parameters {
         let keep = keep
             .parse()
             .map_err(|_| FormatError::content("keep", "none, int8, f16 or f32", keep.to_owned()))?;
-        let parameters = Self {
-            levels,
-            keep,
-            degree: contents.param_usize("degree")?,
-            ef_construction: contents.param_usize("ef_construction")?,
-            seed: contents.param_u64("seed")?,
-        };
-        if !parameters.are_legal() {
-            let got = format!("{} and {}", parameters.degree, parameters.ef_construction);
-            let expected = "a multiple of 32 up to 1024, and an ef_construction of at least 1";
-            return Err(FormatError::content("degree", expected, got));
-        }
-        Ok(parameters)
+        let Build { degree, ef, seed, .. } = Build::read(contents)?;
+        Ok(Self { levels, keep, degree, ef_construction: ef, seed })
     }
 
     /// What a file holds of them.
@@ -78,8 +66,6 @@ impl Parameters {
         let residual = self.levels.residual().map_or(0, counterpoint_core::simd::int8::Bits::width);
         params.insert("residual".into(), json!(residual));
         params.insert("keep".into(), json!(self.keep.name()));
-        params.insert("degree".into(), json!(self.degree));
-        params.insert("ef_construction".into(), json!(self.ef_construction));
-        params.insert("seed".into(), json!(self.seed));
+        self.plan().write(params);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use counterpoint_core::graph::seek::{Asked, Scratch, Seek, Shelf, seek};
+use counterpoint_core::graph::seek::{Asked, Scratch, Seek, Shelf, ef_of, seek};
 use counterpoint_core::graph::{Nearest, Roster};
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::rerank::rescore;
@@ -15,11 +15,6 @@ use counterpoint_core::vectors::{Keep, Matrix, RowSource, read_checked};
 use crate::graph::store::{Edges, Learned};
 use crate::graph::vectors::Query;
 use crate::graph::walk::Graph;
-
-/// Candidates where the caller does not say.
-pub(crate) fn default_ef(k: usize) -> usize {
-    (2 * k).max(100)
-}
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch<Query>>>> = const { Cell::new(None) };
@@ -45,7 +40,7 @@ pub(crate) fn search(
 ) -> Result<Hits, SearchError> {
     let Some(learned) = store.learned() else { return Ok(vec![Vec::new(); queries.len()]) };
     let (k, parameters) = (options.k, store.parameters());
-    let ef = options.ef.unwrap_or(default_ef(k)).max(k);
+    let ef = ef_of(options);
     let scored = parameters.keep != Keep::None || parameters.levels.residual().is_some();
     let rerank = if scored { options.rerank.unwrap_or(ef) } else { 0 };
     let call = Call { learned, graph: learned.graph(), queries, k, again: rerank > 0 };

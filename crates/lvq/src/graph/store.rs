@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::graph::change::Figures;
-use counterpoint_core::graph::space::{prepared, space_dim};
+use counterpoint_core::graph::seek::check_ef;
+use counterpoint_core::graph::space::{check_dim, check_rows, prepared};
 use counterpoint_core::graph::{Adjacency, MAX_VERTICES, Roster};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
@@ -12,8 +13,8 @@ use counterpoint_core::metric::Metric;
 use counterpoint_core::scan::{Hits, Masks};
 use counterpoint_core::table::{Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
-use counterpoint_core::vectors::{InputError, Keep, MAX_DIM, Matrix, RowSource};
-use serde_json::{Map, Value, json};
+use counterpoint_core::vectors::{InputError, Keep, Matrix, RowSource};
+use serde_json::{Map, Value};
 
 use crate::graph::build::build;
 use crate::graph::parameters::Parameters;
@@ -160,10 +161,7 @@ impl Store for Edges {
     }
 
     fn begin(&self, rows: &dyn RowSource, _: &Control) -> Result<Self, AddError> {
-        let most = MAX_DIM - 1;
-        if self.metric == Metric::Ip && rows.dim() > most {
-            return Err(AddError::TooManyDims { most, what: "search by inner product", got: rows.dim() });
-        }
+        check_rows(rows, self.metric)?;
         Ok(Self { dim: Some(rows.dim()), ..self.blank() }) // it is `encode` that builds
     }
 
@@ -207,9 +205,7 @@ impl Store for Edges {
     }
 
     fn check_options(&self, options: &SearchOptions<'_>) -> Result<(), SearchError> {
-        if options.ef == Some(0) {
-            return Err(SearchError::Knob { knob: "ef", reason: "expected at least 1, got 0" });
-        }
+        check_ef(options)?;
         let scored = self.parameters.keep != Keep::None || self.parameters.levels.residual().is_some();
         if options.rerank.is_some_and(|rerank| rerank > 0) && !scored {
             let reason = "expected 0 or none: this index has neither a residual nor kept vectors to re-rank \
@@ -260,10 +256,8 @@ impl Store for Edges {
         rows: usize,
     ) -> Result<Self, FormatError> {
         let parameters = Parameters::read(contents)?;
+        dim.map_or(Ok(()), |dim| check_dim(metric, dim))?;
         let learned = match dim {
-            Some(dim) if space_dim(metric, dim) > MAX_DIM => {
-                return Err(FormatError::content("dim", "one less under ip", dim));
-            }
             Some(dim) if Roster::is_in(contents) => {
                 Some(Learned::take(contents, metric, &parameters, dim, rows)?)
             }
@@ -280,11 +274,7 @@ impl Store for Edges {
         let mut stats = Map::new();
         self.parameters.write(&mut stats);
         if let Some(learned) = &self.learned {
-            let Figures { unreachable, mean_degree, deleted_share } = Figures::of(learned);
-            stats.insert("entry_points".into(), json!(learned.roster.entries().len()));
-            stats.insert("unreachable".into(), json!(unreachable));
-            stats.insert("mean_degree".into(), json!(mean_degree));
-            stats.insert("deleted_share".into(), json!(deleted_share));
+            Figures::of(learned).write(&mut stats);
         }
         stats
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use counterpoint_core::graph::change::{Changing, FEW, Finding, bridged, edges_of_new, joined, linked};
-use counterpoint_core::graph::space::{prepared, space_dim};
+use counterpoint_core::graph::space::{lengthen, prepared, space_dim};
 use counterpoint_core::graph::{Adjacency, MAX_VERTICES, Roster, Wear};
 use counterpoint_core::simd::Simd;
 use counterpoint_core::threads::{Cancelled, Control};
@@ -59,29 +59,6 @@ impl Changing for Learned {
 struct Find<'a> {
     learned: &'a Learned,
     graph: Graph<'a>,
-}
-
-impl Changing for Find<'_> {
-    fn roster(&self) -> &Roster {
-        &self.learned.roster
-    }
-
-    fn degree(&self) -> usize {
-        self.learned.degree()
-    }
-
-    fn neighbours(&self, vertex: u32, out: &mut Vec<u32>) {
-        self.learned.neighbours(vertex, out);
-    }
-
-    fn width(&self) -> usize {
-        self.learned.width()
-    }
-
-    #[inline(always)]
-    fn read(&self, vertex: u32, out: &mut [f32]) {
-        self.learned.read(vertex, out);
-    }
 }
 
 impl<'a> Finding for Find<'a> {
@@ -147,9 +124,9 @@ impl Fresh {
         let lists = match &beside {
             Some(adjacency) => {
                 let near = |row, out: &mut Vec<u32>| out.extend_from_slice(adjacency.of(row));
-                edges_of_new(&find, &in_space, Some(&near), ef, control)?
+                edges_of_new(learned, &find, &in_space, Some(&near), ef, control)?
             }
-            None => edges_of_new(&find, &in_space, None, ef, control)?,
+            None => edges_of_new(learned, &find, &in_space, None, ef, control)?,
         };
         Ok(Self(Plan::Beside(Box::new(vectors), lists)))
     }
@@ -219,18 +196,14 @@ impl Learned {
         let mut length = self.length;
         if let Some(more) = more {
             let (mut in_space, longest) = prepared(more, store.metric, Keep::F32, None, control)?;
+            // All rows are given the greater length.
+            let dim = vectors.dim();
             if longest > length {
-                // All rows are given the new length.
                 length = longest;
-                let dim = vectors.dim();
-                for row in 0..rows.rows() {
-                    let (values, beyond) = rows.row_mut(row).split_at_mut(dim);
-                    let square: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-                    beyond.fill((length - square).max(0.0).sqrt() as f32);
-                }
+                lengthen(&mut rows, dim, length);
                 vectors.lengthen(&rows);
-            } else if length > longest {
-                in_space = prepared(more, store.metric, Keep::F32, Some(length), control)?.0;
+            } else if longest < length {
+                lengthen(&mut in_space, dim, length);
             }
             let space = Arc::clone(&vectors.space);
             let new = Vectors::encoded(store.metric, &store.parameters(), space, &in_space, control)?;
