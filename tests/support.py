@@ -48,6 +48,10 @@ METHODS: dict[str, Callable[[Any], cp.Index]] = {
     "PQ-4-f16": lambda metric: cp.PQ(metric, subspaces=11, bits=4, keep="f16", seed=7),
     "RVQ-8": lambda metric: cp.RVQ(metric),
     "RVQ-4-f16": lambda metric: cp.RVQ(metric, stages=5, bits=4, beam=3, keep="f16", seed=7),
+    "RVQ-ivf": lambda metric: cp.RVQ(metric, stages=6, structure="ivf"),
+    "RVQ-ivf-f16": lambda metric: cp.RVQ(
+        metric, stages=7, bits=4, structure="ivf", n_lists=9, keep="f16", seed=7
+    ),
     "SymphonyQG": cp.SymphonyQG,
     "SymphonyQG-64": lambda metric: cp.SymphonyQG(metric, degree=64, ef_construction=20, seed=7),
     "SymphonyQG-f16": lambda metric: cp.SymphonyQG(metric, keep="f16"),
@@ -65,7 +69,7 @@ def all_knobs(method: str, n: int) -> dict[str, Any]:
     """Knobs by which a search of n rows passes none over."""
     if method.startswith("SymphonyQG") or method.endswith("graph"):
         return {"ef": n}
-    probes = {"n_probe": n} if method.startswith("LoRANN") else {}
+    probes = {"n_probe": n} if method.startswith(("LoRANN", "RVQ-ivf")) else {}
     rescored = "-f" in method or "-int8" in method or (method.startswith("LVQ") and "x" in method)
     return probes | ({"rerank": n} if rescored else {})
 

@@ -211,6 +211,8 @@ def test_reconstruct(method: str, metric: str) -> None:
         "PQ-4-f16": 2e-3,
         "RVQ-8": 1.0,
         "RVQ-4-f16": 2e-3,
+        "RVQ-ivf": 1.0,
+        "RVQ-ivf-f16": 2e-3,
         "SymphonyQG": 1e-7,
         "SymphonyQG-64": 1e-7,
         "SymphonyQG-f16": 2e-3,

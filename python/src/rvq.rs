@@ -132,13 +132,13 @@ impl Rvq {
     /// n_probe : int, optional
     ///     With structure="ivf": how many lists are searched, at least 1: those nearest to the query; more than there are is
     ///     all. More are searched where these hold fewer than k vectors (under a filter, fewer than the candidates and
-    ///     than the vectors allowed). By default an eighth of all.
+    ///     than the vectors allowed). By default a fifth of all.
     /// stages : int, optional
     ///     How many stages of the codes are looked at, 1 to those of the index; by default all. Fewer find less, and a scan
     ///     takes less time. The first search after vectors have changed decodes them all once.
     /// rerank : int, optional
     ///     How many candidates are scored exactly on the kept vectors; at least k are, 0 is for none. By default
-    ///     10 k + 40 where vectors are kept, else none.
+    ///     30 k + 100 where vectors are kept, else none.
     ///
     /// Returns
     /// -------

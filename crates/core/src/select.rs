@@ -111,6 +111,71 @@ impl<T: Ranked> TopK<T> {
     }
 }
 
+/// The k least hits seen, where k is some dozens or more: they are collected, and selected from whenever there is no room for
+/// more. What it holds in the end is what [`TopK`] would; its bound follows a little later.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    k: usize,
+    /// Distance and row as one number that orders as hits do.
+    keys: Vec<u64>,
+    /// So many are selected from.
+    room: usize,
+    /// No key above is of use.
+    most: u64,
+}
+
+/// Hits that a pool collects at least before it selects again.
+const SPARE: usize = 16;
+
+impl Pool {
+    /// Keeps at most `k` hits.
+    pub fn new(k: usize) -> Self {
+        Self { k, keys: Vec::new(), room: k, most: if k == 0 { 0 } else { u64::MAX } }
+    }
+
+    /// No hit farther than this can still enter; one at this distance may, by its row.
+    #[inline(always)]
+    pub fn bound(&self) -> f32 {
+        match self.most {
+            0 => f32::NEG_INFINITY,
+            u64::MAX => f32::INFINITY,
+            most => from_ordered_bits((most >> 32) as u32),
+        }
+    }
+
+    /// Offers a hit.
+    #[inline(always)]
+    pub fn push(&mut self, hit: Hit) {
+        let key = u64::from(ordered_bits(hit.distance)) << 32 | u64::from(hit.row);
+        if key < self.most {
+            self.keys.push(key);
+            if self.keys.len() >= self.room {
+                self.select();
+            }
+        }
+    }
+
+    #[cold]
+    fn select(&mut self) {
+        if self.keys.len() >= self.k {
+            let (_, &mut most, _) = self.keys.select_nth_unstable(self.k - 1);
+            self.keys.truncate(self.k);
+            self.most = most;
+            self.room = self.k + self.k.max(SPARE);
+        }
+    }
+
+    /// The kept hits, nearest first.
+    pub fn into_sorted(mut self) -> Vec<Hit> {
+        if self.keys.len() > self.k {
+            self.select();
+        }
+        self.keys.sort_unstable();
+        let hit = |key: u64| Hit { distance: from_ordered_bits((key >> 32) as u32), row: key as u32 };
+        self.keys.into_iter().map(hit).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -140,7 +205,15 @@ mod tests {
             left.iter().for_each(|&hit| top.push(hit));
             right.iter().for_each(|&hit| rest.push(hit));
             top.merge(rest);
-            prop_assert_eq!(top.into_sorted(), expected);
+            prop_assert_eq!(top.into_sorted(), &expected[..]);
+            let mut pool = Pool::new(k);
+            for &hit in &shuffled {
+                // What the bound turns away is of no use.
+                if hit.distance <= pool.bound() {
+                    pool.push(hit);
+                }
+            }
+            prop_assert_eq!(pool.into_sorted(), expected);
         }
 
         #[test]

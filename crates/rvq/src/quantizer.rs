@@ -123,12 +123,11 @@ impl Quantizer {
                 }
                 *sum += f64::from(error(along, &decoded) + left);
             }
-            let square = |value: f32| f64::from(value) * f64::from(value);
-            whole += f64::from(left);
-            whole += match centroid {
-                Some(centroid) => along.iter().zip(centroid).map(|(r, c)| square(r + c)).sum::<f64>(),
-                None => along.iter().map(|&r| square(r)).sum(),
+            let square: f32 = match centroid {
+                Some(centroid) => along.iter().zip(centroid).map(|(r, c)| (r + c) * (r + c)).sum(),
+                None => along.iter().map(|r| r * r).sum(),
             };
+            whole += f64::from(square + left);
             terms.push(Term { along, decoded: &decoded, centroid, left }.value());
         }
         if whole > 0.0 {

@@ -26,10 +26,15 @@ pub(crate) fn search(
     };
     let tables = learned.tables(codes.metric, codes.parameters().bits, options.stages);
     let prefix = codes.prefix(&tables, control)?;
-    let default = 10 * options.k + 40;
+    let default = default_rerank(options.k);
     reranked(&codes.kept, codes.metric, queries, options, default, control, |k| {
         scan::search(&All { codes, tables, prefix }, queries, k, masks, control)
     })
+}
+
+/// Candidates scored exactly where the caller does not say.
+pub(crate) fn default_rerank(k: usize) -> usize {
+    30 * k + 100
 }
 
 struct All<'a> {

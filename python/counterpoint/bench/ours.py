@@ -83,6 +83,15 @@ class Lorann(Counterpoint):
         return probes_and_candidates("n_probe", clusters, "rerank", n, k)
 
 
+class Inverted(Counterpoint):
+    """Lists: `n_probe` and `rerank` are swept."""
+
+    def sweep(self, n: int, k: int) -> list[Knobs]:
+        """Return the grid that other inverted files, too, are swept over."""
+        lists: int = self.index.stats()["n_lists"]
+        return probes_and_candidates("n_probe", lists, "rerank", n, k)
+
+
 class Graph(Counterpoint):
     """A graph: `ef` is swept."""
 
@@ -122,6 +131,8 @@ def _pq(name: str, reference: str, **settings: Any) -> Spec:
 
 def _rvq(name: str, reference: str, **settings: Any) -> Spec:
     adapter = _RERANKED if "keep" in settings else _PLAIN
+    if "structure" in settings:
+        adapter = f"{__name__}:Inverted"
     return Spec(name, "RVQ", adapter, {"method": "RVQ", **settings}, ours=True, reference=reference)
 
 
@@ -169,8 +180,11 @@ METHODS: tuple[Spec, ...] = (
     _rvq("rvq-5-bytes", "faiss-pq8", stages=4),
     _rvq("rvq-9-bytes", "faiss-rq8", stages=8),
     _rvq("rvq-17-bytes", "faiss-rq16", stages=16),
+    _rvq("rvq-33-bytes", "faiss-rq32", stages=32),
     _rvq("rvq4-9-bytes", "faiss-rq8", stages=16, bits=4),
-    _rvq("rvq-9-bytes-f16", "faiss-rq8", stages=8, keep="f16"),
+    _rvq("rvq-9-bytes-f16", "faiss-pqfs-refine", stages=8, keep="f16"),
+    _rvq("rvq-ivf-f16", "faiss-ivfrq-refine", stages=8, structure="ivf", keep="f16"),
+    _rvq("rvq4-ivf-f16", "faiss-ivfpqfs-4x", stages=64, bits=4, structure="ivf", keep="f16"),
     _lorann("lorann", "lorann-1x-b4-r64"),
     _lorann("lorann-twice", "lorann-2x-b4-r64", clusters=2),
     _lorann("lorann-fourfold", "lorann-4x-b4-r64", clusters=4),

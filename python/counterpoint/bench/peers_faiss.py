@@ -111,12 +111,16 @@ PEERS: tuple[Spec, ...] = (
     _spec("pq16", "PQ", "PQ16np"),
     _spec("pq16x4fs", "PQfs", "PQ16x4fs"),
     _spec("pq32x4fs", "PQfs", "PQ32x4fs"),
-    # 9 and 17 bytes with the norm's. Their training takes minutes.
+    # 9, 17 and 33 bytes with the norm's. Their training takes minutes.
     _spec("rq8", "RQ", "RQ8x8_Nqint8"),
     _spec("rq16", "RQ", "RQ16x8_Nqint8"),
+    _spec("rq32", "RQ", "RQ32x8_Nqint8"),
     _spec("lsq8", "LSQ", "LSQ8x8_Nqint8"),
     _spec("lsq16", "LSQ", "LSQ16x8_Nqint8"),
-    _spec("prq16", "PRQ", "PRQ4x4x8_Nqint8"),
+    _spec("prq16", "PRQ", "PRQ2x8x8_Nqint8"),
+    _spec("opq8", "OPQ", "OPQ8,PQ8np"),
+    _spec("opq16", "OPQ", "OPQ16,PQ16np"),
+    _spec("ivfrq-refine", "IVF-RQ", "IVF{lists},RQ8x8_Nqint8,RFlat", lists=1),
     _spec("pqfs", "PQfs", "PQ{half}x4fs"),
     # One and four bits a dimension: 4 bits for 4 dimensions, 4 bits for each.
     _spec("pqfs1", "PQfs", "PQ{quarter}x4fs"),

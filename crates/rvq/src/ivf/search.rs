@@ -13,16 +13,20 @@ use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::reranked;
 use counterpoint_core::scan::{Hits, Masks, rows_of};
-use counterpoint_core::select::{Hit, TopK};
-use counterpoint_core::simd::{GROUP, Simd, TILE, Work, lookups, run};
+use counterpoint_core::select::{Hit, Pool};
+use counterpoint_core::simd::{GROUP, Simd, TILE, Work, lookups, prefetch_far, run};
 use counterpoint_core::threads::Control;
 use counterpoint_core::vectors::{RowSource, read_checked};
 
 use super::store::{FiledCodes, Inverted};
+use crate::search::default_rerank;
 use crate::tables::Tables;
 
 /// Queries that one item of parallel work has at most.
 const PART: usize = 8 * TILE;
+
+/// Queries that meet a list from which on its terms are looked up for all of them at once.
+const MANY: usize = 8;
 
 /// Searches, and re-ranks on kept vectors where there are any.
 pub(super) fn search(
@@ -36,11 +40,16 @@ pub(super) fn search(
         return Ok(vec![Vec::new(); queries.len()]);
     };
     let tables = filed.learned.tables(store.metric, store.parameters().bits, options.stages);
-    let prefix = filed.prefix(&tables, control)?;
     let probes = options.n_probe.unwrap_or(default_probes(store.lists())).min(store.lists());
-    let default = 10 * options.k + 40;
+    // Where many queries meet a list, its rows' terms are looked up once.
+    let met = queries.len().saturating_mul(probes) / store.lists().max(1);
+    let terms = match filed.prefix(&tables, control)? {
+        None if met >= MANY => filed.terms(&tables, control)?,
+        prefix => prefix,
+    };
+    let default = default_rerank(options.k);
     reranked(&store.kept, store.metric, queries, options, default, control, |k| {
-        let call = Call { filed, tables, prefix, queries, masks, control, k, wanted: options.k, probes };
+        let call = Call { filed, tables, terms, queries, masks, control, k, wanted: options.k, probes };
         let share = queries.len().div_ceil(control.threads()).next_multiple_of(TILE).min(PART);
         let parts = control.map((0..queries.len()).step_by(share), |first| {
             let last = queries.len().min(first + share);
@@ -52,15 +61,15 @@ pub(super) fn search(
 
 /// Lists searched where the caller does not say.
 fn default_probes(lists: usize) -> usize {
-    lists.div_ceil(8)
+    lists.div_ceil(5)
 }
 
 /// One call.
 struct Call<'a> {
     filed: &'a FiledCodes,
     tables: Tables<'a>,
-    /// The terms, where fewer stages than there are are looked at.
-    prefix: Option<Arc<Vec<f32>>>,
+    /// The terms of all slots, where they are not to be looked up.
+    terms: Option<Arc<Vec<f32>>>,
     queries: &'a dyn RowSource,
     masks: &'a Masks,
     control: &'a Control,
@@ -152,14 +161,14 @@ struct Scan<'a> {
     query: usize,
     table: &'a [f32],
     tile: &'a lookups::Tile,
-    top: TopK,
+    top: Pool,
     /// Rows met that are allowed.
     found: usize,
 }
 
 impl<'a> Scan<'a> {
     fn new(call: &'a Call<'a>, query: usize, table: &'a [f32], tile: &'a lookups::Tile) -> Self {
-        Self { call, query, table, tile, top: TopK::new(call.k), found: 0 }
+        Self { call, query, table, tile, top: Pool::new(call.k), found: 0 }
     }
 
     /// Scans lists at these distances; `base` is A.
@@ -167,34 +176,42 @@ impl<'a> Scan<'a> {
     fn lists<S: Simd>(&mut self, simd: S, base: f32, lists: &[u32], distances: &[f32]) {
         let tables = &self.call.tables;
         let unit = if tables.metric == Metric::Ip { 1.0 } else { 0.5 * tables.weight() };
-        for (&list, distance) in lists.iter().zip(distances) {
-            self.list(simd, base + unit * distance, list as usize);
+        for (i, (&list, distance)) in lists.iter().zip(distances).enumerate() {
+            let next = lists.get(i + 1).map(|&next| next as usize);
+            self.list(simd, base + unit * distance, list as usize, next);
         }
     }
 
-    /// Scans a list; `base` is A + L.
+    /// Scans a list, and asks memory for the next; `base` is A + L.
     #[inline(always)]
-    fn list<S: Simd>(&mut self, simd: S, base: f32, list: usize) {
-        let Call { filed, tables, prefix, .. } = self.call;
+    fn list<S: Simd>(&mut self, simd: S, base: f32, list: usize, next: Option<usize>) {
+        let Call { filed, tables, terms: ready, .. } = self.call;
         let (slots, has_terms) = (filed.blocks.arena(), !tables.quantizer.levels.is_empty());
         let bytes = lookups::group_bytes(tables.bits, tables.stages);
         let mut terms = [0.0; GROUP];
+        let mut ahead = next.map(|next| filed.blocks.lists().blocks_of(next));
         for (group, rows) in filed.blocks.lists().blocks_of(list) {
+            if let Some((group, _)) = ahead.as_mut().and_then(Iterator::next) {
+                prefetch_far(slots.group(group));
+            }
             let allowed = self.allowed(rows);
             if allowed == 0 {
                 continue;
             }
             self.found += allowed.count_ones() as usize;
-            match prefix {
-                Some(prefix) => terms.copy_from_slice(&prefix[group * GROUP..(group + 1) * GROUP]),
-                None => tables.terms(slots.levels(group), &mut terms),
-            }
+            let terms = match ready.as_ref().and_then(|ready| ready[group * GROUP..].first_chunk()) {
+                Some(ready) => ready,
+                None => {
+                    tables.terms(slots.levels(group), &mut terms);
+                    &terms
+                }
+            };
             let codes = &slots.group(group)[..bytes];
             let bound = self.top.bound();
             // A distance of a sum is rounded once more.
             let mut limits = [f32::INFINITY; TILE];
             limits[0] = (bound - base) + (base.abs() + bound.abs()) * f32::EPSILON;
-            let passed = simd.lookup_survivors(codes, has_terms.then_some(&terms), self.tile, &limits)[0];
+            let passed = simd.lookup_survivors(codes, has_terms.then_some(terms), self.tile, &limits)[0];
             for r in rows_of(passed & allowed) {
                 let sum = lookups::score(tables.bits, codes, r, self.table) + terms[r];
                 self.top.push(Hit { distance: base + sum, row: rows[r] });

@@ -22,6 +22,11 @@ use crate::quantizer::Quantizer;
 use crate::store::{MOST_RERANK, check_group, check_options};
 use crate::tables::Tables;
 
+/// Groups whose terms one item of parallel work looks up.
+const PART: usize = 64;
+/// The most terms that a call holds: 256 MiB.
+const MOST_TERMS: usize = 1 << 26;
+
 /// An RVQ index in lists.
 pub type Ivf = Table<Inverted>;
 
@@ -73,6 +78,26 @@ impl FiledCodes {
         };
         let what = (quantizer, bits, 0.5 * tables.weight());
         Ok(Some(self.prefixes.of(stages, what, owners.len(), coded, control)?))
+    }
+
+    /// The terms of all slots, of all stages; `None` under ip, or where they would take more than [`MOST_TERMS`].
+    pub(super) fn terms(
+        &self,
+        tables: &Tables<'_>,
+        control: &Control,
+    ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
+        let slots = self.blocks.lists().blocks() * GROUP;
+        if tables.metric == Metric::Ip || slots > MOST_TERMS {
+            return Ok(None);
+        }
+        let mut terms = vec![0.0; slots];
+        control.for_each(terms.chunks_mut(PART * GROUP).enumerate(), |(part, terms)| {
+            for (g, terms) in terms.chunks_mut(GROUP).enumerate() {
+                tables.terms(self.blocks.arena().levels(part * PART + g), terms);
+            }
+            Ok::<_, Cancelled>(())
+        })?;
+        Ok(Some(Arc::new(terms)))
     }
 }
 

@@ -104,31 +104,56 @@ pub fn copy_row(to: &mut [u8], to_row: usize, from: &[u8], from_row: usize) {
     }
 }
 
-/// Σₘ T\[m\]\[code\[m\]\] of row `r`, summed in the order of the stages. `tables` has 256 or 16 values for each stage.
+/// Σₘ T\[m\]\[code\[m\]\] of row `r`, in four sums. `tables` has 256 or 16 values for each stage.
 ///
 /// # Panics
 /// If `r` is not below 64, or the group has fewer codes than there are tables.
 #[inline(always)]
 pub fn score(bits: Bits, group: &[u8], r: usize, tables: &[f32]) -> f32 {
-    let at = lane(r);
+    let at = lane(r) % GROUP;
     let lines = group.as_chunks::<GROUP>().0;
-    let mut sum = 0.0;
+    // Sums apart, so that they need not wait for each other.
+    let mut sums = [0.0; 4];
     match bits {
         Bits::Eight => {
-            for (line, table) in lines.iter().zip(tables.as_chunks::<256>().0) {
-                sum += table[usize::from(line[at])];
+            let tables = tables.as_chunks::<256>().0;
+            assert!(lines.len() >= tables.len(), "fewer codes than tables");
+            let (lines, rest) = lines[..tables.len()].as_chunks::<4>();
+            let (tables, rest_tables) = tables.as_chunks::<4>();
+            for (lines, tables) in lines.iter().zip(tables) {
+                for i in 0..4 {
+                    sums[i] += tables[i][usize::from(lines[i][at])];
+                }
+            }
+            for ((sum, line), table) in sums.iter_mut().zip(rest).zip(rest_tables) {
+                *sum += table[usize::from(line[at])];
             }
         }
         Bits::Four => {
-            for (line, tables) in lines.iter().zip(tables.chunks(32)) {
-                let codes = line[at];
-                sum += tables[usize::from(codes & 15)];
-                // The last line may be of one stage.
-                sum += tables.get(16 + usize::from(codes >> 4)).copied().unwrap_or(0.0);
+            let (tables, last) = tables.as_chunks::<32>();
+            let stages = tables.len() + usize::from(!last.is_empty());
+            assert!(lines.len() >= stages, "fewer codes than tables");
+            let (whole, rest) = lines.split_at(tables.len());
+            let (pairs, odd) = whole.as_chunks::<2>();
+            let (pair_tables, odd_tables) = tables.as_chunks::<2>();
+            for (lines, tables) in pairs.iter().zip(pair_tables) {
+                for i in 0..2 {
+                    let codes = lines[i][at];
+                    sums[2 * i] += tables[i][usize::from(codes & 15)];
+                    sums[2 * i + 1] += tables[i][16 + usize::from(codes >> 4)];
+                }
+            }
+            for (line, table) in odd.iter().zip(odd_tables) {
+                sums[0] += table[usize::from(line[at] & 15)];
+                sums[1] += table[16 + usize::from(line[at] >> 4)];
+            }
+            // The last line may be of one stage.
+            if let (Some(line), Some(table)) = (rest.first(), last.first_chunk::<16>()) {
+                sums[2] += table[usize::from(line[at] & 15)];
             }
         }
     }
-    sum
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// The tables of up to [`TILE`] queries.
