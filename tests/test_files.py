@@ -136,7 +136,9 @@ def test_moved_blocks_are_found(method: str) -> None:
 def test_without_verify_damage_is_left_to_verify(method: str, path: Path) -> None:
     METHODS[method]("l2").fit(normal(64, 16)).save(path)
     tensors = cp.info(path)["tensors"]
-    name = {"F": "vectors", "L": "codes", "P": "codes", "R": "codes", "S": "graph", "T": "scan"}[method[0]]
+    name = {"F": "vectors", "L": "codes", "P": "codes", "R": "codes", "S": "graph", "T": "scan"}[
+        method[0]
+    ]
     before = sum(t["bytes"] for t in tensors[: [t["name"] for t in tensors].index(name)])
     header = cp.info(path)["file_bytes"] - sum(t["bytes"] for t in tensors)
     data = bytearray(path.read_bytes())

@@ -1,10 +1,11 @@
 //! RVQ: residual vector quantisation (Juang and Gray, "Multiple stage vector quantization for speech coding", ICASSP 1982;
 //! beam search and joint refinement as in Liu, Lu, Huang, "Improved Residual Vector Quantization for High-dimensional
-//! Approximate Nearest Neighbor Search", 2015, and in additive quantisation: Babenko and Lempitsky, CVPR 2014), searched flat.
+//! Approximate Nearest Neighbor Search", 2015, and in additive quantisation: Babenko and Lempitsky, CVPR 2014), searched flat
+//! or in lists ([`ivf`]).
 //!
 //! A vector is stored as the numbers of M codewords, one a stage, whose sum stands for it, and one byte more under l2 and
-//! cosine. See `train` for learning, `beam` for encoding, `norms` and `search` for distances: one table a query,
-//! cross terms and all.
+//! cosine. See `train` for learning, `beam` for encoding, `norms` and `tables` for distances (one table a query, cross terms
+//! and all), `prefix` for searches of the first stages alone.
 //!
 //! ```
 //! use counterpoint_core::index::{AnnIndex, SearchOptions};

@@ -9,7 +9,8 @@
 //!
 //! > ‖q‖² − 2⟨q, x̂⟩ + C, C = ‖x̂‖² + [`SHARE`]·‖e‖²,
 //!
-//! ‖e‖² with all that the axes leave out. Without the share, vectors that are coded badly would seem nearer than they are,
+//! ‖e‖² with all that the axes leave out. (Where rows lie in lists, C is that less ‖c‖² of the list's centroid, which the
+//! search knows: [`super::tables`].) Without the share, vectors that are coded badly would seem nearer than they are,
 //! and would crowd out others. C is the nearest of 256 levels, which are best for a sample (S. P. Lloyd 1982, in one dimension).
 
 /// Part of ‖e‖² that is added.
