@@ -44,7 +44,8 @@ class Row:
         Figures by name: rate (distances a second), recall, first (recall 1@1), first_of_8 (1@8),
         qps, build_s, bytes (a vector), mib, times_exact (qps over those of the flat row before),
         products (of two numbers, for a query, by the mean size of a cluster), shannon (squared
-        error of the codes, over the least that so many bits allow), or a claim in words.
+        error of the codes, over the least that so many bits allow), mse (mean squared error of
+        the codes' first stages), or a claim in words.
     data
         Arguments of `synthetic`; of the bench's own set where the shape is synthetic-d.
     method
@@ -183,6 +184,7 @@ def _measure(
             adapter.search(call, K)
         seconds = min(seconds, time.perf_counter() - start)
     shannon = _distortion(adapter, vectors) if "shannon" in row.published else None
+    mse = _squared_error(adapter, vectors, row.knobs) if "mse" in row.published else None
     products = _products(adapter, row.knobs) if "products" in row.published else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
@@ -200,6 +202,7 @@ def _measure(
         "mib": stored / 2**20,
         "products": products,
         "shannon": shannon,
+        "mse": mse,
     }
 
 
@@ -210,6 +213,13 @@ def _products(adapter: Counterpoint, knobs: dict[str, int]) -> float:
     rank, clusters = stats["rank"], stats["n_clusters"]
     scored = knobs["n_probe"] * (axes * rank + n / clusters * rank)
     return dim * axes + clusters * axes + scored + knobs["rerank"] * dim
+
+
+def _squared_error(adapter: Counterpoint, vectors: Vectors, knobs: dict[str, int]) -> float:
+    """Return RVQ's mean squared error after the stages that a search looks at."""
+    left: list[float] = adapter.index.stats()["distortion"]
+    variance = float(vectors.var(axis=0, dtype=np.float64).sum())
+    return left[knobs["stages"]] * variance
 
 
 def _distortion(adapter: Counterpoint, vectors: Vectors) -> float:
@@ -273,6 +283,7 @@ _FORMATS = {
     "times_exact": "{:.1f}× exact",
     "products": "{:,.0f} products",
     "shannon": "{:.2f}× Shannon's",
+    "mse": "{:.2f} squared error",
     "build_s": "{:,.3f} s",
     "claim": "{}",
 }
