@@ -100,6 +100,9 @@ def test_stats_capabilities_and_repr(method: str) -> None:
     other = {"self", "Q", "k", "filter", "threads", "recall", "exact_scan"}
     if index.method == "LVQ" and "graph" not in repr(index):
         other.add("ef")  # of a graph
+    if index.method == "RVQ":
+        other.add("stages")  # no knob: recall is for all of them
+        other.update(() if "ivf" in repr(index) else ("n_probe",))  # of lists
     assert {*capabilities["knobs"]} == {*signature.parameters} - other
     assert repr(index).startswith(f'<{index.method}("ip"') and "100 vectors" in repr(index)
 

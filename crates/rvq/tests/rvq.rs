@@ -389,8 +389,11 @@ fn few_rows_are_coded_exactly_by_one_small_stage() {
     let index = fitted(Metric::L2, Parameters { structure, ..with(6, Bits::Eight) }, &data, 5);
     let stats = index.stats();
     assert_eq!((&stats["n_lists"], &stats["stages_used"]), (&json!(9), &json!(0)));
-    let found = index.search(&rows(&data, 5), &SearchOptions::new(1), &Control::default()).expect("found");
-    assert_eq!(found.ids, (0..9).collect::<Vec<i64>>());
+    for index in [loaded(&bytes(&*index)), index] {
+        let found =
+            index.search(&rows(&data, 5), &SearchOptions::new(1), &Control::default()).expect("found");
+        assert_eq!(found.ids, (0..9).collect::<Vec<i64>>());
+    }
 }
 
 #[test]

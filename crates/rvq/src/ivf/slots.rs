@@ -19,6 +19,7 @@ pub(super) struct Slots {
     /// u8, one a slot: the level of C. Empty where there are none.
     levels: Buffer,
     has_levels: bool,
+    groups: usize,
 }
 
 /// What rows are coded as, row after row.
@@ -31,7 +32,7 @@ pub(super) struct Coded {
 
 impl Slots {
     pub(super) fn new(bits: Bits, stages: usize, has_levels: bool) -> Self {
-        Self { bits, stages, codes: Buffer::new(), levels: Buffer::new(), has_levels }
+        Self { bits, stages, codes: Buffer::new(), levels: Buffer::new(), has_levels, groups: 0 }
     }
 
     /// All rows, each in its list.
@@ -86,16 +87,15 @@ impl Slots {
     }
 
     pub(super) fn tensors(&self) -> Vec<TensorView<'_>> {
-        let groups = self.codes.len() / self.group_bytes().max(1);
         let tensor = |name, shape, buffer| TensorView {
             name,
             dtype: Dtype::U8,
             shape,
             bytes: Buffer::as_bytes(buffer),
         };
-        let mut tensors = vec![tensor("codes", vec![groups, self.group_bytes()], &self.codes)];
+        let mut tensors = vec![tensor("codes", vec![self.groups, self.group_bytes()], &self.codes)];
         if self.has_levels {
-            tensors.push(tensor("norms", vec![self.levels.len()], &self.levels));
+            tensors.push(tensor("norms", vec![self.groups * GROUP], &self.levels));
         }
         tensors
     }
@@ -119,6 +119,7 @@ impl Slots {
 
 impl Arena for Slots {
     fn resize(&mut self, blocks: usize) {
+        self.groups = blocks;
         self.codes.resize(blocks * self.group_bytes());
         if self.has_levels {
             self.levels.resize(blocks * GROUP);
