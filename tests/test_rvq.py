@@ -26,28 +26,31 @@ def fitted(
 @pytest.mark.parametrize("metric", METRICS)
 def test_recall_rises_with_stages_and_reranking(metric: Any) -> None:
     queries = datasets.load("words").queries
-    found = [words_recall(fitted(metric, stages).search(queries), metric) for stages in (2, 8)]
-    assert found == sorted(found) and found[1] >= 0.4, found
     kept = fitted(metric, keep="f16")
-    assert words_recall(kept.search(queries), metric) >= 0.95
-    assert words_recall(kept.search(queries, rerank=0), metric) == found[1]
+    found = [
+        words_recall(fitted(metric, 2).search(queries), metric),
+        words_recall(kept.search(queries, rerank=0), metric),
+        words_recall(kept.search(queries), metric),
+    ]
+    assert found == sorted(found) and found[1] >= 0.4 and found[2] >= 0.95, found
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_lists_make_codes_better_and_take_probes(metric: Any) -> None:
     queries = datasets.load("words").queries
-    index = fitted(metric, structure="ivf")
+    index = fitted(metric, keep="f16", structure="ivf")
     lists = index.stats()["n_lists"]
     assert lists == round(len(index) ** 0.5)
     found = [
-        words_recall(index.search(queries, n_probe=probes), metric) for probes in (1, 8, lists)
+        words_recall(index.search(queries, n_probe=probes, rerank=0), metric)
+        for probes in (1, 8, lists)
     ]
     assert found == sorted(found) and found[0] < found[2], found
-    assert found[2] > words_recall(fitted(metric).search(queries), metric)
+    flat = fitted(metric, keep="f16").search(queries, rerank=0)
+    assert found[2] > words_recall(flat, metric)
     assert index.capabilities["knobs"] == ("n_probe", "rerank")
-    kept = fitted(metric, keep="f16", structure="ivf")
-    assert words_recall(kept.search(queries), metric) >= 0.9
-    assert words_recall(kept.search(queries, n_probe=lists, rerank=400), metric) >= 0.98
+    assert words_recall(index.search(queries), metric) >= 0.9
+    assert words_recall(index.search(queries, n_probe=lists, rerank=400), metric) >= 0.98
 
 
 @pytest.mark.parametrize("structure", ["flat", "ivf"])
