@@ -384,6 +384,15 @@ impl<T: Scan> Work for Pass<'_, T> {
     }
 }
 
+/// Of up to 64 rows, in the order given, those that a mask allows among `wanted`: one bit each.
+#[inline(always)]
+pub fn allowed_of(mask: &RowMask, rows: &[u32], wanted: u64) -> u64 {
+    rows_of(wanted).fold(0, |allowed, r| {
+        let row = rows[r] as usize;
+        allowed | (mask.group(row / GROUP) >> (row % GROUP) & 1) << r
+    })
+}
+
 /// The rows of a group's mask, lowest first.
 #[inline(always)]
 pub fn rows_of(mut mask: u64) -> impl Iterator<Item = usize> {

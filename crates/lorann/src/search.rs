@@ -18,7 +18,7 @@ use std::cell::Cell;
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::{self, rescored};
-use counterpoint_core::scan::{Hits, Masks, rows_of};
+use counterpoint_core::scan::{Hits, Masks, allowed_of};
 use counterpoint_core::select::Hit;
 use counterpoint_core::simd::fastscan::{QueryTerms, RowTerms};
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, run};
@@ -271,10 +271,7 @@ impl Call<'_> {
             widen(block.scale, scale);
             *allowed = u64::MAX >> (GROUP - block.rows.len());
             if let Masks::Shared(mask) = masks {
-                for r in rows_of(*allowed) {
-                    let row = block.rows[r] as usize;
-                    *allowed &= !(u64::from(mask.group(row / GROUP) >> (row % GROUP) & 1 == 0) << r);
-                }
+                *allowed = allowed_of(mask, block.rows, *allowed);
             }
             any |= *allowed;
         }
@@ -321,11 +318,7 @@ impl Call<'_> {
                         continue;
                     }
                     if let Masks::PerQuery(masks) = masks {
-                        let mask = &masks[chosen[visit.query as usize]];
-                        for r in rows_of(passed) {
-                            let row = block.rows[r] as usize;
-                            passed &= !(u64::from(mask.group(row / GROUP) >> (row % GROUP) & 1 == 0) << r);
-                        }
+                        passed = allowed_of(&masks[chosen[visit.query as usize]], block.rows, passed);
                     }
                     let query = visit.query as usize;
                     pools.offer(query, base[i], passed, &values[i], block.rows);

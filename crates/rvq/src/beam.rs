@@ -20,17 +20,11 @@ const WIDE: usize = 64;
 pub(crate) struct Scratch {
     products: Vec<f32>,
     keys: Vec<u64>,
-    sums: Vec<Sum>,
-    next: Vec<Sum>,
+    /// Σ s − Σ G of each sum of codewords, one of each stage so far: the larger, the nearer. Their codes lie apart.
+    sums: Vec<f32>,
+    next: Vec<f32>,
     codes: Vec<u8>,
     next_codes: Vec<u8>,
-}
-
-/// A sum of codewords, one of each stage so far; its codes lie apart.
-#[derive(Clone, Copy)]
-struct Sum {
-    /// Σ s − Σ G: the larger, the nearer.
-    score: f32,
 }
 
 /// Encodes up to [`BATCH`] vectors.
@@ -74,7 +68,7 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
     let Scratch { keys, sums, next, codes, next_codes, .. } = scratch;
     let stages = out.len();
     sums.clear();
-    sums.push(Sum { score: 0.0 });
+    sums.push(0.0);
     codes.clear();
     codes.resize(stages, 0);
     // Stages on which all sums agree.
@@ -84,12 +78,12 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
         let ahead = |from: usize| offset - ready.codebooks.offset(from + 1);
         keys.clear();
         let mut limit = Limit { beam, score: f32::NEG_INFINITY };
-        for (s, (sum, codes)) in sums.iter().zip(codes.chunks_exact(stages)).enumerate() {
+        for (s, (&base, codes)) in sums.iter().zip(codes.chunks_exact(stages)).enumerate() {
             rows.clear();
             rows.extend((common..stage).map(|from| &ready.cross(from, codes[from])[ahead(from)..][..size]));
             let products = &products[offset..offset + size];
             let first = (s * size) as u32;
-            offer(products, rows, sum.score, first, &mut limit, keys);
+            offer(products, rows, base, first, &mut limit, keys);
         }
         keep(keys, beam);
         keys.sort_unstable_by(|a, b| b.cmp(a));
@@ -98,7 +92,7 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
         for &key in keys.iter() {
             let index = !(key as u32) as usize;
             let (s, code) = (index / size, index % size);
-            next.push(Sum { score: from_ordered_bits((key >> 32) as u32) });
+            next.push(from_ordered_bits((key >> 32) as u32));
             let from = next_codes.len();
             next_codes.extend_from_slice(&codes[s * stages..(s + 1) * stages]);
             next_codes[from + stage] = code as u8;

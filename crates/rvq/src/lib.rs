@@ -31,6 +31,7 @@ use counterpoint_core::threads::Control;
 mod beam;
 mod codebooks;
 mod encode;
+mod groups;
 pub mod ivf;
 mod lists;
 mod norms;

@@ -10,12 +10,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use counterpoint_core::simd::int8::Bits;
+use counterpoint_core::metric::Metric;
 use counterpoint_core::simd::{GROUP, Simd, Work, lookups, run};
 use counterpoint_core::threads::{Cancelled, Control};
 
+use crate::groups::Groups;
 use crate::norms::SHARE;
-use crate::quantizer::Quantizer;
+use crate::tables::Tables;
 
 /// (w/2)·Cₛ of every place of every group, for the s that was asked for last.
 #[derive(Default)]
@@ -28,58 +29,55 @@ impl Clone for Prefixes {
     }
 }
 
-/// Rows of one group.
-pub(crate) struct Coded<'a> {
-    /// Of all stages.
-    pub(crate) codes: &'a [u8],
-    pub(crate) levels: &'a [u8],
-    /// The list they are in.
-    pub(crate) list: u32,
-}
-
 impl Prefixes {
     /// Forgets: rows have changed.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Those of `stages` stages, of so many groups.
-    pub(crate) fn of<'a>(
+    /// Those of the stages that `tables` looks at; none where these are all, or rows have no terms (ip). `list` says
+    /// which list a group's rows are in.
+    pub(crate) fn of(
         &self,
-        stages: usize,
-        (quantizer, bits, half): (&Quantizer, Bits, f32),
-        groups: usize,
-        group: impl Fn(usize) -> Coded<'a> + Sync,
+        tables: &Tables<'_>,
+        groups: &Groups,
+        list: impl Fn(usize) -> u32 + Sync,
         control: &Control,
-    ) -> Result<Arc<Vec<f32>>, Cancelled> {
+    ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
+        let stages = tables.stages;
+        if stages == tables.quantizer.stages() || tables.metric == Metric::Ip {
+            return Ok(None);
+        }
         let kept = |held: &Option<(usize, Arc<Vec<f32>>)>| {
             held.as_ref().filter(|(of, _)| *of == stages).map(|(_, terms)| Arc::clone(terms))
         };
         let lock = || self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(terms) = kept(&lock()) {
-            return Ok(terms);
+            return Ok(Some(terms));
         }
-        let mut terms = vec![0.0; groups * GROUP];
+        let mut terms = vec![0.0; groups.len() * GROUP];
         const PART: usize = 16;
         control.for_each(terms.chunks_mut(PART * GROUP).enumerate(), |(part, terms)| {
             for (g, terms) in terms.chunks_mut(GROUP).enumerate() {
-                let coded = group(part * PART + g);
-                run(control.level(), Terms { quantizer, bits, half, stages, coded, terms });
+                let group = part * PART + g;
+                let (codes, levels) = (groups.group(group), groups.levels(group));
+                run(control.level(), Terms { tables, codes, levels, list: list(group), terms });
             }
             Ok::<_, Cancelled>(())
         })?;
         let terms = Arc::new(terms);
         *lock() = Some((stages, Arc::clone(&terms)));
-        Ok(terms)
+        Ok(Some(terms))
     }
 }
 
+/// Works out those of one group.
 struct Terms<'a> {
-    quantizer: &'a Quantizer,
-    bits: Bits,
-    half: f32,
-    stages: usize,
-    coded: Coded<'a>,
+    tables: &'a Tables<'a>,
+    /// Of all stages.
+    codes: &'a [u8],
+    levels: &'a [u8],
+    list: u32,
     terms: &'a mut [f32],
 }
 
@@ -88,13 +86,14 @@ impl Work for Terms<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { quantizer, bits, half, stages, coded, terms } = self;
-        let centroid = quantizer.centroid(coded.list);
+        let Self { tables, codes: group, levels, list, terms } = self;
+        let Tables { quantizer, bits, stages, .. } = *tables;
+        let (half, centroid) = (0.5 * tables.weight(), quantizer.centroid(list));
         let mut codes = vec![0; quantizer.stages()];
         let mut known = vec![0.0; quantizer.space.width()];
         let mut whole = known.clone();
-        for (r, (term, &level)) in terms.iter_mut().zip(coded.levels).enumerate() {
-            lookups::read_row(bits, coded.codes, r, &mut codes);
+        for (r, (term, &level)) in terms.iter_mut().zip(levels).enumerate() {
+            lookups::read_row(bits, group, r, &mut codes);
             known.fill(0.0);
             quantizer.codebooks.add(&codes[..stages], &mut known);
             whole.copy_from_slice(&known);

@@ -65,7 +65,7 @@ impl All<'_> {
     /// The code bytes of a group that are looked at.
     #[inline(always)]
     fn group(&self, index: usize) -> &[u8] {
-        &self.codes.group(index)[..lookups::group_bytes(self.tables.bits, self.tables.stages)]
+        &self.codes.coded.group(index)[..lookups::group_bytes(self.tables.bits, self.tables.stages)]
     }
 }
 
@@ -118,7 +118,7 @@ impl Scan for All<'_> {
         chunk.indices[slot] = index;
         match &self.prefix {
             Some(prefix) => chunk.terms[slot].copy_from_slice(&prefix[index * GROUP..(index + 1) * GROUP]),
-            None => self.tables.terms(self.codes.levels(index), &mut chunk.terms[slot]),
+            None => self.tables.terms(self.codes.coded.levels(index), &mut chunk.terms[slot]),
         }
     }
 

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use counterpoint_core::buffer::Buffer;
-use counterpoint_core::file::{Contents, Dtype, FormatError, TensorView};
+use counterpoint_core::cluster::Arena;
+use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::check_rerank;
 use counterpoint_core::scan::{Hits, Masks};
-use counterpoint_core::simd::int8::Bits;
-use counterpoint_core::simd::{GROUP, lookups};
+use counterpoint_core::simd::GROUP;
 use counterpoint_core::table::{Rowwise, Store, Table};
 use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
 use serde_json::{Map, Value, json};
 
 use crate::encode::{Found, Learned};
+use crate::groups::{GroupMut, Groups};
 use crate::parameters::{Parameters, Structure};
-use crate::prefix::{Coded, Prefixes};
+use crate::prefix::Prefixes;
 use crate::quantizer::Quantizer;
 use crate::tables::Tables;
 
@@ -43,18 +43,8 @@ pub struct Codes {
     learned: Option<Arc<Learned>>,
     pub(crate) kept: Kept,
     rows: usize,
-    /// Group after group of codes.
-    codes: Buffer,
-    /// u8, one a row: the level of C. Empty under ip.
-    levels: Buffer,
+    pub(crate) coded: Groups,
     prefixes: Prefixes,
-}
-
-/// One group's part of every tensor, to be written by one thread.
-struct GroupMut<'a> {
-    codes: &'a mut [u8],
-    /// Empty under ip.
-    levels: &'a mut [u8],
 }
 
 impl Codes {
@@ -65,8 +55,7 @@ impl Codes {
             learned: None,
             kept: Kept::zeroed(parameters.keep, 0, 0),
             rows: 0,
-            codes: Buffer::new(),
-            levels: Buffer::new(),
+            coded: Groups::new(parameters.bits, 0, metric != Metric::Ip),
             prefixes: Prefixes::default(),
         }
     }
@@ -77,7 +66,9 @@ impl Codes {
 
     fn of(&self, learned: Arc<Learned>) -> Self {
         let kept = Kept::zeroed(self.parameters.keep, 0, learned.quantizer.dim());
-        Self { learned: Some(learned), kept, ..Self::unlearned(self.metric, self.parameters) }
+        let stages = learned.quantizer.stages();
+        let coded = Groups::new(self.parameters.bits, stages, self.metric != Metric::Ip);
+        Self { learned: Some(learned), kept, coded, ..Self::unlearned(self.metric, self.parameters) }
     }
 
     /// What shapes the index.
@@ -94,82 +85,31 @@ impl Codes {
         self.learned.as_deref()
     }
 
-    fn group_bytes(&self) -> usize {
-        lookups::group_bytes(self.parameters.bits, self.quantizer().map_or(0, Quantizer::stages))
-    }
-
-    /// The code bytes of a group.
-    #[inline(always)]
-    pub(crate) fn group(&self, group: usize) -> &[u8] {
-        let bytes = self.group_bytes();
-        &self.codes.as_bytes()[group * bytes..(group + 1) * bytes]
-    }
-
-    /// The levels of a group's rows; none under ip.
-    #[inline(always)]
-    pub(crate) fn levels(&self, group: usize) -> &[u8] {
-        self.levels.as_bytes().get(group * GROUP..(group + 1) * GROUP).unwrap_or_default()
-    }
-
     /// The terms of rows where not all stages are looked at.
     pub(crate) fn prefix(
         &self,
         tables: &Tables<'_>,
         control: &Control,
     ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
-        let Tables { quantizer, bits, stages, .. } = *tables;
-        if stages == quantizer.stages() || self.metric == Metric::Ip {
-            return Ok(None);
-        }
-        let coded = |group| Coded { codes: self.group(group), levels: self.levels(group), list: 0 };
-        let (groups, half) = (self.rows.div_ceil(GROUP), 0.5 * tables.weight());
-        Ok(Some(self.prefixes.of(stages, (quantizer, bits, half), groups, coded, control)?))
-    }
-
-    /// The codes of a row, one a stage.
-    fn row(&self, row: usize) -> Vec<u8> {
-        let mut codes = vec![0; self.quantizer().map_or(0, Quantizer::stages)];
-        lookups::read_row(self.parameters.bits, self.group(row / GROUP), row % GROUP, &mut codes);
-        codes
+        self.prefixes.of(tables, &self.coded, |_| 0, control)
     }
 
     /// C of a row: what stands for ‖x̂ − μ‖² in its distances. None under ip.
     pub fn term(&self, row: usize) -> Option<f32> {
-        let level = self.levels(row / GROUP).get(row % GROUP)?;
-        self.quantizer()?.levels.get(usize::from(*level)).copied()
+        let level = self.coded.level(row)?;
+        self.quantizer()?.levels.get(usize::from(level)).copied()
     }
 
     fn put(&mut self, row: usize, codes: &[u8], level: u8) {
         self.prefixes.clear();
-        let (bytes, bits) = (self.group_bytes(), self.parameters.bits);
-        let first = row / GROUP * bytes;
-        lookups::write_row(bits, &mut self.codes.as_mut_bytes()[first..first + bytes], row % GROUP, codes);
-        if let Some(to) = self.levels.as_mut_bytes().get_mut(row) {
-            *to = level;
-        }
+        self.coded.write(row, codes, level);
     }
 
-    /// Makes every tensor as long as `rows` rows need; new rows are zero.
+    /// Makes room for `rows` rows; new ones are zero.
     fn resize(&mut self, rows: usize) {
-        let groups = rows.div_ceil(GROUP);
         self.prefixes.clear();
         self.rows = rows;
-        self.codes.resize(groups * self.group_bytes());
-        if self.metric != Metric::Ip {
-            self.levels.resize(groups * GROUP);
-        }
-    }
-
-    fn groups_mut(&mut self) -> impl Iterator<Item = GroupMut<'_>> + Send {
-        let bytes = self.group_bytes();
-        let mut codes = self.codes.as_mut_bytes().chunks_exact_mut(bytes.max(1));
-        let mut levels = self.levels.as_mut_bytes().chunks_exact_mut(GROUP);
-        std::iter::from_fn(move || {
-            Some(GroupMut {
-                codes: codes.next().unwrap_or_default(),
-                levels: levels.next().unwrap_or_default(),
-            })
-        })
+        self.coded.resize(rows.div_ceil(GROUP));
     }
 }
 
@@ -228,7 +168,7 @@ impl Store for Codes {
 
     fn swap_remove(&mut self, row: usize) {
         let last = self.rows - 1;
-        let (codes, level) = (self.row(last), self.levels.as_bytes().get(last).copied().unwrap_or(0));
+        let (codes, level) = (self.coded.read(last), self.coded.level(last).unwrap_or(0));
         self.put(row, &codes, level);
         self.put(last, &vec![0; codes.len()], 0);
         self.resize(last);
@@ -253,7 +193,7 @@ impl Store for Codes {
         if !self.kept.read(row, out)
             && let Some(quantizer) = self.quantizer()
         {
-            quantizer.decode(0, &self.row(row), out);
+            quantizer.decode(0, &self.coded.read(row), out);
         }
         Ok(())
     }
@@ -263,9 +203,7 @@ impl Store for Codes {
     }
 
     fn shrink_to_fit(&mut self) {
-        for buffer in [&mut self.codes, &mut self.levels] {
-            buffer.shrink_to_fit();
-        }
+        self.coded.shrink_to_fit();
         self.kept.shrink_to_fit();
     }
 
@@ -279,17 +217,7 @@ impl Store for Codes {
     }
 
     fn tensors(&self) -> Vec<TensorView<'_>> {
-        let groups = self.rows.div_ceil(GROUP);
-        let tensor = |name, shape: &[usize], bytes| TensorView {
-            name,
-            dtype: Dtype::U8,
-            shape: shape.to_vec(),
-            bytes,
-        };
-        let mut tensors = vec![tensor("codes", &[groups, self.group_bytes()], Buffer::as_bytes(&self.codes))];
-        if self.metric != Metric::Ip {
-            tensors.push(tensor("norms", &[groups * GROUP], self.levels.as_bytes()));
-        }
+        let mut tensors = self.coded.tensors();
         tensors.extend(self.quantizer().into_iter().flat_map(Quantizer::tensors));
         tensors.extend(self.kept.tensors());
         tensors
@@ -307,11 +235,7 @@ impl Store for Codes {
             store = store.with(Quantizer::take(contents, metric, &parameters, dim)?);
         }
         store.rows = rows;
-        let groups = rows.div_ceil(GROUP);
-        store.codes = contents.take("codes", Dtype::U8, &[groups, store.group_bytes()])?;
-        if metric != Metric::Ip {
-            store.levels = contents.take("norms", Dtype::U8, &[groups * GROUP])?;
-        }
+        store.coded = store.coded.take(contents, rows.div_ceil(GROUP))?;
         store.kept = Kept::take(contents, parameters.keep, rows, dim.unwrap_or(0))?;
         Ok(store)
     }
@@ -319,11 +243,7 @@ impl Store for Codes {
     fn check(&self, control: &Control) -> Result<(), FormatError> {
         if let Some(quantizer) = self.quantizer() {
             quantizer.check(control)?;
-            let sizes = quantizer.sizes();
-            for group in 0..self.rows.div_ceil(GROUP) {
-                control.check()?;
-                check_group(self.parameters.bits, self.group(group), &sizes)?;
-            }
+            self.coded.check(&quantizer.sizes(), control)?;
         }
         self.kept.check(control)
     }
@@ -341,35 +261,14 @@ impl Codes {
         let Some(learned) = &self.learned else { return Ok(self.blank()) };
         let mut encoded = self.of(Arc::clone(learned));
         encoded.resize(rows.len());
-        let bits = self.parameters.bits;
         let write = |group: &mut GroupMut<'_>, Found { r, codes, level, .. }: Found<'_>| {
-            lookups::write_row(bits, group.codes, r, codes);
-            if let Some(to) = group.levels.get_mut(r) {
-                *to = level;
-            }
+            group.write(r, codes, level);
         };
-        let kept =
-            learned.encode(rows, self.metric, &self.parameters, encoded.groups_mut(), write, control)?;
+        let groups = encoded.coded.groups_mut();
+        let kept = learned.encode(rows, self.metric, &self.parameters, groups, write, control)?;
         encoded.kept = kept;
         Ok(encoded)
     }
-}
-
-/// Checks that every code of a group names a codeword.
-pub(crate) fn check_group(bits: Bits, group: &[u8], sizes: &[usize]) -> Result<(), FormatError> {
-    let (columns, _) = group.as_chunks::<GROUP>();
-    for (stage, &size) in sizes.iter().enumerate() {
-        let largest = if bits == Bits::Eight {
-            columns[stage].iter().copied().max()
-        } else {
-            columns[stage / 2].iter().map(|byte| byte >> (4 * (stage % 2)) & 15).max()
-        };
-        if let Some(code) = largest.filter(|&code| usize::from(code) >= size) {
-            let expected = format!("codes below {size} in stage {stage}");
-            return Err(FormatError::content("codes", expected, code));
-        }
-    }
-    Ok(())
 }
 
 impl Rowwise for Codes {
@@ -379,8 +278,7 @@ impl Rowwise for Codes {
     }
 
     fn copy_row(&mut self, to: usize, other: &Self, from: usize) {
-        let level = other.levels.as_bytes().get(from).copied().unwrap_or(0);
-        self.put(to, &other.row(from), level);
+        self.put(to, &other.coded.read(from), other.coded.level(from).unwrap_or(0));
         self.kept.copy_row(to, &other.kept, from);
     }
 }

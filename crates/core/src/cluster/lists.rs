@@ -161,7 +161,15 @@ impl Lists {
     /// # Panics
     /// If there is no such row.
     pub fn list_of(&self, row: usize) -> Option<usize> {
-        self.slot_of(row).map(|slot| self.owners.as_slice::<u32>()[slot / self.block] as usize)
+        self.slot_of(row).map(|slot| self.list_of_block(slot / self.block))
+    }
+
+    /// The list of a block.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn list_of_block(&self, block: usize) -> usize {
+        self.owners.as_slice::<u32>()[block] as usize
     }
 
     /// Makes `more` rows, in no list.

@@ -12,7 +12,7 @@ use counterpoint_core::cluster::Nearest;
 use counterpoint_core::index::{SearchError, SearchOptions};
 use counterpoint_core::metric::Metric;
 use counterpoint_core::rerank::reranked;
-use counterpoint_core::scan::{Hits, Masks, rows_of};
+use counterpoint_core::scan::{Hits, Masks, allowed_of, rows_of};
 use counterpoint_core::select::{Hit, Pool};
 use counterpoint_core::simd::{GROUP, Simd, TILE, Work, lookups, prefetch_far, run};
 use counterpoint_core::threads::Control;
@@ -223,14 +223,10 @@ impl<'a> Scan<'a> {
     #[inline(always)]
     fn allowed(&self, rows: &[u32]) -> u64 {
         let all = u64::MAX >> (GROUP - rows.len());
-        let mask = match self.call.masks {
-            Masks::All => return all,
-            Masks::Shared(mask) => mask,
-            Masks::PerQuery(masks) => &masks[self.query],
-        };
-        rows_of(all).fold(0, |allowed, r| {
-            let row = rows[r] as usize;
-            allowed | (mask.group(row / GROUP) >> (row % GROUP) & 1) << r
-        })
+        match self.call.masks {
+            Masks::All => all,
+            Masks::Shared(mask) => allowed_of(mask, rows, all),
+            Masks::PerQuery(masks) => allowed_of(&masks[self.query], rows, all),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use counterpoint_core::cluster::Lists;
+use counterpoint_core::cluster::{Arena, Filed, Lists};
 use counterpoint_core::file::{Contents, FormatError, TensorView};
 use counterpoint_core::index::{AddError, Capabilities, ReconstructError, SearchError, SearchOptions};
 use counterpoint_core::knobs::Knob;
@@ -14,12 +14,12 @@ use counterpoint_core::threads::{Cancelled, Control};
 use counterpoint_core::vectors::{InputError, Kept, RowSource};
 use serde_json::{Map, Value, json};
 
-use super::slots::{Blocks, Coded, Slots};
 use crate::encode::{Found, Learned};
+use crate::groups::{GroupMut, Groups};
 use crate::parameters::{Parameters, Structure};
-use crate::prefix::{self, Prefixes};
+use crate::prefix::Prefixes;
 use crate::quantizer::Quantizer;
-use crate::store::{MOST_RERANK, check_group, check_options};
+use crate::store::{MOST_RERANK, check_options};
 use crate::tables::Tables;
 
 /// Groups whose terms one item of parallel work looks up.
@@ -51,7 +51,7 @@ pub struct Inverted {
 #[derive(Clone)]
 pub(super) struct FiledCodes {
     pub(super) learned: Arc<Learned>,
-    pub(super) blocks: Blocks,
+    pub(super) blocks: Filed<Groups>,
     prefixes: Prefixes,
 }
 
@@ -62,22 +62,8 @@ impl FiledCodes {
         tables: &Tables<'_>,
         control: &Control,
     ) -> Result<Option<Arc<Vec<f32>>>, Cancelled> {
-        let Tables { quantizer, bits, stages, metric, .. } = *tables;
-        if stages == quantizer.stages() || metric == Metric::Ip {
-            return Ok(None);
-        }
-        let (lists, slots) = (self.blocks.lists(), self.blocks.arena());
-        let mut owners = vec![0; lists.blocks()];
-        for list in 0..lists.lists() {
-            lists.blocks_of(list).for_each(|(block, _)| owners[block] = list as u32);
-        }
-        let coded = |group: usize| prefix::Coded {
-            codes: slots.group(group),
-            levels: slots.levels(group),
-            list: owners[group],
-        };
-        let what = (quantizer, bits, 0.5 * tables.weight());
-        Ok(Some(self.prefixes.of(stages, what, owners.len(), coded, control)?))
+        let (groups, lists) = (self.blocks.arena(), self.blocks.lists());
+        self.prefixes.of(tables, groups, |group| lists.list_of_block(group) as u32, control)
     }
 
     /// The terms of all slots, of all stages; `None` under ip, or where they would take more than [`MOST_TERMS`].
@@ -107,13 +93,14 @@ impl Inverted {
         Self { metric, parameters, filed: None, kept, rows: 0 }
     }
 
-    fn slots(&self, quantizer: &Quantizer) -> Slots {
-        Slots::new(self.parameters.bits, quantizer.stages(), self.metric != Metric::Ip)
+    /// Nothing yet of what rows will be coded as.
+    fn groups(&self, quantizer: &Quantizer) -> Groups {
+        Groups::new(self.parameters.bits, quantizer.stages(), self.metric != Metric::Ip)
     }
 
     fn with(&self, quantizer: Quantizer) -> Self {
         let lists = Lists::new(quantizer.lists(), GROUP);
-        let blocks = Blocks::new(lists, self.slots(&quantizer));
+        let blocks = Filed::new(lists, self.groups(&quantizer));
         let kept = Kept::zeroed(self.parameters.keep, 0, quantizer.dim());
         let learned = Arc::new(Learned::new(quantizer));
         let filed = Some(FiledCodes { learned, blocks, prefixes: Prefixes::default() });
@@ -147,23 +134,25 @@ impl Inverted {
     /// [`Store::encode`] with what was learned.
     fn encoded(&self, rows: &dyn RowSource, control: &Control) -> Result<Self, InputError> {
         let Some(FiledCodes { learned, .. }) = &self.filed else { return Ok(self.blank()) };
-        let (count, stages) = (rows.len(), learned.quantizer.stages());
-        let mut coded =
-            Coded { lists: vec![0; count], codes: vec![0; count * stages], levels: vec![0; count] };
-        let mut codes = coded.codes.chunks_mut((GROUP * stages).max(1));
-        let groups = coded.lists.chunks_mut(GROUP).zip(coded.levels.chunks_mut(GROUP));
-        // Without stages there are no codes.
-        let groups = groups.map(move |(lists, levels)| (lists, codes.next().unwrap_or_default(), levels));
-        let write = |group: &mut (&mut [u32], &mut [u8], &mut [u8]), found: Found<'_>| {
-            let Found { r, list, codes, level } = found;
-            group.0[r] = list;
-            group.1[r * stages..(r + 1) * stages].copy_from_slice(codes);
-            group.2[r] = level;
+        // In the order of rows first: which list is whose is found on the way.
+        let mut coded = self.groups(&learned.quantizer);
+        coded.resize(rows.len().div_ceil(GROUP));
+        let mut lists = vec![0; rows.len()];
+        let groups = lists.chunks_mut(GROUP).zip(coded.groups_mut());
+        let write = |(lists, group): &mut (&mut [u32], GroupMut<'_>), found: Found<'_>| {
+            lists[found.r] = found.list;
+            group.write(found.r, found.codes, found.level);
         };
         let kept = learned.encode(rows, self.metric, &self.parameters, groups, write, control)?;
-        let blocks = self.slots(&learned.quantizer).filed(&coded, learned.quantizer.lists());
+        let filed = Lists::from_labels(&lists, learned.quantizer.lists(), GROUP);
+        let mut blocks = Filed::new(filed, self.groups(&learned.quantizer));
+        for row in 0..rows.len() {
+            if let Some(slot) = blocks.lists().slot_of(row) {
+                blocks.arena_mut().copy_slot(slot, &coded, row);
+            }
+        }
         let filed = Some(FiledCodes { learned: Arc::clone(learned), blocks, prefixes: Prefixes::default() });
-        Ok(Self { filed, kept, rows: count, ..self.blank() })
+        Ok(Self { filed, kept, rows: rows.len(), ..self.blank() })
     }
 }
 
@@ -286,7 +275,11 @@ impl Store for Inverted {
         let mut store = Self { rows, ..Self::unlearned(metric, parameters) };
         if let Some(dim) = dim {
             let quantizer = Quantizer::take(contents, metric, &parameters, dim)?;
-            let blocks = store.slots(&quantizer).take(contents, rows, quantizer.lists())?;
+            let blocks = {
+                let lists = Lists::take(contents, rows, quantizer.lists(), GROUP)?;
+                let groups = store.groups(&quantizer).take(contents, lists.blocks())?;
+                Filed::new(lists, groups)
+            };
             let learned = Arc::new(Learned::new(quantizer));
             store.filed = Some(FiledCodes { learned, blocks, prefixes: Prefixes::default() });
         }
@@ -297,11 +290,7 @@ impl Store for Inverted {
     fn check(&self, control: &Control) -> Result<(), FormatError> {
         if let Some(FiledCodes { learned, blocks, .. }) = &self.filed {
             learned.quantizer.check(control)?;
-            let sizes = learned.quantizer.sizes();
-            for group in 0..blocks.lists().blocks() {
-                control.check()?;
-                check_group(self.parameters.bits, blocks.arena().group(group), &sizes)?;
-            }
+            blocks.arena().check(&learned.quantizer.sizes(), control)?;
         }
         self.kept.check(control)
     }
