@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-neon lint bench wheel wheel-pgo clean
+.PHONY: help demo test test-rust test-python test-neon explore lint bench wheel wheel-pgo clean
 
 help: ## Print the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,14 +25,20 @@ demo: build ## Build, then search bundled real sentences and check every method'
 test: lint test-rust test-python test-neon ## Everything
 	@echo "all tests passed"
 
+# Property tests take the same cases at every run, so that a run says what changed; `explore` takes others.
 test-rust: ## Rust tests and doctests, at every SIMD level this processor has
-	cargo test --workspace --quiet
+	PROPTEST_RNG_SEED=1 cargo test --workspace --quiet
 
 test-python: build ## The Python acceptance suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --hypothesis-profile=ci
 
 test-neon: ## Every kernel's NEON twin at every length, under qemu
 	bash scripts/test-neon.sh
+
+CASES := 2000
+explore: build ## The property tests on other cases at each run, CASES of each in Rust
+	PROPTEST_CASES=$(CASES) PROPTEST_MAX_SHRINK_ITERS=200 cargo test --workspace --release --lib --tests --no-fail-fast
+	$(BIN)/python -m pytest -q -m hypothesis
 
 lint: build ## rustfmt, clippy, ruff, mypy, stubtest
 	cargo fmt --all --check
