@@ -1,13 +1,18 @@
 //! The codebooks that suit given codes best: least squares, all stages at once.
 //!
-//! With B the n × ΣK matrix whose row i is 1 at the codewords of row i, Σ‖xᵢ − x̂ᵢ‖² is least where
+//! With eₛ = x − Σ_{t≤s} c_t what the first stages up to s leave over of a row, and a weight wₛ of each, refining lowers
 //!
-//! > BᵀB·C = BᵀX,
+//! > Σ over rows and stages s of wₛ·‖eₛ‖²;
 //!
-//! BᵀB being how often two codewords occur together. Codewords of one stage never do, so each stage's block of the
-//! diagonal is diagonal itself, and block Gauss-Seidel needs no factorisation: in turn, each stage moves its codewords by
-//! the means of their rows' residuals. Every step lowers the error, codewords without rows stay, and from codebooks that
-//! are nearly right a few sweeps do. Dimensions are independent of each other: 16 at a time the residuals stay in cache.
+//! w is 1 of the last stage, and less of the others: were it 0, the first stages by themselves would no longer stand for
+//! rows at all, and codes that are chosen after them would suit rows less. In the codewords of one stage t, the others
+//! held, this is least once each of them has moved by the mean, over its rows, of
+//!
+//! > f_t / W_t, with f_t = Σ_{s≥t} wₛ·eₛ and W_t = Σ_{s≥t} wₛ,
+//!
+//! for codewords of one stage never occur together. So block Gauss-Seidel on the normal equations, a stage a block, needs
+//! no factorisation. Every step lowers the sum, codewords without rows stay, and from codebooks that are nearly right a few
+//! sweeps do. Dimensions are independent of each other: 16 at a time what is left of the rows stays in cache.
 
 use counterpoint_core::simd::{Simd, Work, run};
 use counterpoint_core::threads::{Cancelled, Control};
@@ -20,11 +25,13 @@ const LANES: usize = 16;
 /// Rows that hold a codeword where it is, beside its own.
 const RIDGE: f32 = 0.01;
 
-/// Moves the codewords to suit `codes` (stage after stage, one a row of `rows`).
+/// Moves the codewords to suit `codes` (stage after stage, one a row of `rows`). What stages before the last leave over
+/// weighs `weight` each.
 pub(crate) fn refine(
     codebooks: &mut Codebooks,
     rows: &Matrix<f32>,
     codes: &[Vec<u8>],
+    weight: f32,
     sweeps: usize,
     control: &Control,
 ) -> Result<(), Cancelled> {
@@ -35,11 +42,13 @@ pub(crate) fn refine(
             counts
         })
         .collect();
+    let stages = codebooks.stages();
+    let weights: Vec<f32> = (1..=stages).map(|stage| if stage == stages { 1.0 } else { weight }).collect();
     let dim = rows.dim();
     let fixed = &*codebooks;
     let parts = control.map((0..dim).step_by(LANES), |first| {
         control.check()?;
-        let slab = Slab { codebooks: fixed, rows, codes, counts: &counts, first, sweeps };
+        let slab = Slab { codebooks: fixed, rows, codes, counts: &counts, weights: &weights, first, sweeps };
         Ok::<_, Cancelled>(run(control.level(), slab))
     })?;
     for (part, values) in parts.into_iter().enumerate() {
@@ -58,6 +67,7 @@ struct Slab<'a> {
     rows: &'a Matrix<f32>,
     codes: &'a [Vec<u8>],
     counts: &'a [Vec<u32>],
+    weights: &'a [f32],
     first: usize,
     sweeps: usize,
 }
@@ -67,7 +77,7 @@ impl Work for Slab<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Self::Output {
-        let Self { codebooks, rows, codes, counts, first, sweeps } = self;
+        let Self { codebooks, rows, codes, counts, weights, first, sweeps } = self;
         let line = |values: &[f32]| {
             let mut line = [0.0; LANES];
             line.copy_from_slice(&values[first..first + LANES]);
@@ -75,30 +85,41 @@ impl Work for Slab<'_> {
         };
         let mut words: Vec<[f32; LANES]> =
             (0..codebooks.words().rows()).map(|word| line(codebooks.words().padded(word))).collect();
-        let mut left: Vec<[f32; LANES]> = (0..rows.rows()).map(|row| line(rows.padded(row))).collect();
-        for (stage, codes) in codes.iter().enumerate() {
-            let words = &words[codebooks.offset(stage)..codebooks.offset(stage + 1)];
-            for (left, &code) in left.iter_mut().zip(codes) {
-                subtract(left, &words[usize::from(code)]);
-            }
-        }
+        let whole = || (0..rows.rows()).map(|row| line(rows.padded(row)));
+        let (mut left, mut sums) = (Vec::new(), Vec::new());
         let mut moves = Vec::new();
         for _ in 0..sweeps {
+            // The f of the first stage.
+            left.clear();
+            left.extend(whole());
+            sums.clear();
+            sums.resize(left.len(), [0.0; LANES]);
+            for (stage, codes) in codes.iter().enumerate() {
+                let words = &words[codebooks.offset(stage)..codebooks.offset(stage + 1)];
+                for ((left, sum), &code) in left.iter_mut().zip(&mut sums).zip(codes) {
+                    add(left, -1.0, &words[usize::from(code)]);
+                    add(sum, weights[stage], left);
+                }
+            }
+            left.clear();
+            left.extend(whole());
             for (stage, codes) in codes.iter().enumerate() {
                 let words = &mut words[codebooks.offset(stage)..codebooks.offset(stage + 1)];
                 moves.clear();
                 moves.resize(words.len(), [0.0_f32; LANES]);
-                for (left, &code) in left.iter().zip(codes) {
-                    let sum = &mut moves[usize::from(code)];
-                    sum.iter_mut().zip(left).for_each(|(sum, value)| *sum += value);
+                for (sum, &code) in sums.iter().zip(codes) {
+                    add(&mut moves[usize::from(code)], 1.0, sum);
                 }
-                for ((word, sum), &count) in words.iter_mut().zip(&mut moves).zip(&counts[stage]) {
-                    let share = 1.0 / (count as f32 + RIDGE);
-                    sum.iter_mut().for_each(|sum| *sum *= share);
-                    word.iter_mut().zip(&*sum).for_each(|(word, step)| *word += step);
+                let total: f32 = weights[stage..].iter().sum();
+                for ((word, step), &count) in words.iter_mut().zip(&mut moves).zip(&counts[stage]) {
+                    let share = 1.0 / (total * (count as f32 + RIDGE));
+                    step.iter_mut().for_each(|step| *step *= share);
+                    add(word, 1.0, step);
                 }
-                for (left, &code) in left.iter_mut().zip(codes) {
-                    subtract(left, &moves[usize::from(code)]);
+                for ((left, sum), &code) in left.iter_mut().zip(&mut sums).zip(codes) {
+                    add(left, -1.0, &words[usize::from(code)]);
+                    add(sum, -total, &moves[usize::from(code)]);
+                    add(sum, -weights[stage], left);
                 }
             }
         }
@@ -107,6 +128,6 @@ impl Work for Slab<'_> {
 }
 
 #[inline(always)]
-fn subtract(from: &mut [f32; LANES], other: &[f32; LANES]) {
-    from.iter_mut().zip(other).for_each(|(from, value)| *from -= value);
+fn add(to: &mut [f32; LANES], times: f32, other: &[f32; LANES]) {
+    to.iter_mut().zip(other).for_each(|(to, value)| *to += times * value);
 }

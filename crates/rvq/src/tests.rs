@@ -31,6 +31,12 @@ fn whole(codebooks: &Codebooks, rows: &Matrix<f32>, columns: &[Vec<u8>]) -> f64 
     (0..rows.rows()).map(|row| error(codebooks, rows.row(row), &codes(row))).sum()
 }
 
+/// Σ wₛ‖eₛ‖², with `weight` for all stages but the last.
+fn weighted(codebooks: &Codebooks, rows: &Matrix<f32>, columns: &[Vec<u8>], weight: f32) -> f64 {
+    let of = |stages: usize| whole(codebooks, rows, &columns[..stages]);
+    of(columns.len()) + f64::from(weight) * (1..columns.len()).map(of).sum::<f64>()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -86,32 +92,41 @@ proptest! {
 #[test]
 fn refined_codebooks_are_the_least_squares() {
     let (rows, sizes) = (matrix(600, 21, 1), [7, 5, 9]);
-    let mut codebooks = Codebooks::of(matrix(21, 21, 2), &sizes);
     let control = Control::default();
-    let columns = columns(&encode(&codebooks, &rows, 4, &control).expect("not cancelled"), sizes.len());
-    let mut before = whole(&codebooks, &rows, &columns);
-    for _ in 0..5 {
-        refine(&mut codebooks, &rows, &columns, 1, &control).expect("not cancelled");
-        let after = whole(&codebooks, &rows, &columns);
-        assert!(after <= before * (1.0 + 1e-6), "{before} before, {after} after");
-        before = after;
-    }
-    refine(&mut codebooks, &rows, &columns, 200, &control).expect("not cancelled");
-    // What is left over of the rows of each codeword is nothing in the mean: the normal equations.
-    for (stage, column) in columns.iter().enumerate() {
-        for code in 0..sizes[stage] {
-            let mut sum = vec![0.0; 21];
-            let members: Vec<usize> = (0..600).filter(|&row| usize::from(column[row]) == code).collect();
-            for &row in &members {
-                let codes: Vec<u8> = columns.iter().map(|column| column[row]).collect();
-                let mut decoded = vec![0.0; 21];
-                codebooks.add(&codes, &mut decoded);
-                for ((sum, &x), d) in sum.iter_mut().zip(rows.row(row)).zip(decoded) {
-                    *sum += f64::from(x) - f64::from(d);
+    for weight in [0.0, 0.1, 1.0] {
+        let mut codebooks = Codebooks::of(matrix(21, 21, 2), &sizes);
+        let columns = columns(&encode(&codebooks, &rows, 4, &control).expect("not cancelled"), sizes.len());
+        let mut before = weighted(&codebooks, &rows, &columns, weight);
+        for _ in 0..5 {
+            refine(&mut codebooks, &rows, &columns, weight, 1, &control).expect("not cancelled");
+            let after = weighted(&codebooks, &rows, &columns, weight);
+            assert!(after <= before * (1.0 + 1e-6), "{weight}: {before} before, {after} after");
+            before = after;
+        }
+        refine(&mut codebooks, &rows, &columns, weight, 200, &control).expect("not cancelled");
+        // The normal equations: of the rows of each codeword, what is left over by its stage and those after it, with
+        // their weights, is nothing in the mean.
+        for (stage, column) in columns.iter().enumerate() {
+            for code in 0..sizes[stage] {
+                let mut sum = vec![0.0; 21];
+                let members: Vec<usize> = (0..600).filter(|&row| usize::from(column[row]) == code).collect();
+                for &row in &members {
+                    let codes: Vec<u8> = columns.iter().map(|column| column[row]).collect();
+                    for last in stage..sizes.len() {
+                        let weight = if last + 1 == sizes.len() { 1.0 } else { f64::from(weight) };
+                        let mut decoded = vec![0.0; 21];
+                        codebooks.add(&codes[..=last], &mut decoded);
+                        for ((sum, &x), d) in sum.iter_mut().zip(rows.row(row)).zip(decoded) {
+                            *sum += weight * (f64::from(x) - f64::from(d));
+                        }
+                    }
                 }
+                let mean = |sum: f64| sum.abs() / members.len().max(1) as f64;
+                assert!(
+                    sum.iter().all(|&sum| mean(sum) < 1e-3),
+                    "{weight}, stage {stage}, codeword {code}: {sum:?}"
+                );
             }
-            let mean = |sum: f64| sum.abs() / members.len().max(1) as f64;
-            assert!(sum.iter().all(|&sum| mean(sum) < 1e-3), "stage {stage}, codeword {code}: {sum:?}");
         }
     }
 }

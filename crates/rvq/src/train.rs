@@ -3,7 +3,8 @@
 //! 1. *Stages.* Each stage's codewords are the k-means centroids of what the stages before leave over of each row (Juang
 //!    and Gray, "Multiple stage vector quantization for speech coding", ICASSP 1982).
 //! 2. *Rounds.* The sample is encoded by beam search ([`super::beam`]), then all codewords of all stages move together to
-//!    suit these codes best ([`super::refine`]): so stages are no longer tuned to the greedy choices of those before.
+//!    suit these codes best ([`super::refine`]): so stages are no longer tuned to the greedy choices of those before. The
+//!    first stages by themselves count too, a little: they are searched alone, and codes are chosen after them.
 //!    A codeword that hardly any row has is put beside one that many have, and badly ([`super::repair`]).
 //!
 //! Nothing depends on the number of threads.
@@ -28,6 +29,8 @@ const ITERATIONS: usize = 6;
 const ROUNDS: usize = 4;
 /// The beam in these rounds, at most.
 const BEAM: usize = 8;
+/// What the first stages by themselves leave over weighs in refining, beside 1 of all stages.
+const PREFIX: f32 = 0.1;
 /// Sweeps of one refinement.
 const SWEEPS: usize = 4;
 /// Batches that one item of parallel work encodes.
@@ -70,7 +73,7 @@ pub(crate) fn train(
         let mut columns = columns(&codes, stages);
         control.advance(rows.rows());
         repair(&mut codebooks, rows, &mut columns);
-        refine(&mut codebooks, rows, &columns, SWEEPS, control)?;
+        refine(&mut codebooks, rows, &columns, PREFIX, SWEEPS, control)?;
         control.advance(rows.rows());
     }
     Ok(codebooks)
