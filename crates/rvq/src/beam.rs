@@ -1,8 +1,11 @@
 //! Beam search for codes: of every stage the `beam` best sums of codewords so far go on.
 //!
 //! A sum is ranked by what is left of its error once ‖x‖² is taken off ([`super::codebooks`]); as nothing is rounded on the
-//! way but f32 sums, that is its true residual norm. Once all sums of the beam agree on a codeword, its look-ups are
-//! taken off the products of all later stages once, and no longer for each sum.
+//! way but f32 sums, that is its true residual norm.
+//!
+//! The sums of a beam are the leaves of a tree, the codewords they begin with in common its inner nodes. They are kept in
+//! the tree's order, so that look-ups which a sum shares with the one before it, the first of its codewords being the
+//! same, are taken off once for both. Those of codewords on which all agree are taken off for all later stages.
 
 use counterpoint_core::select::{from_ordered_bits, ordered_bits};
 use counterpoint_core::simd::{Simd, Work};
@@ -12,13 +15,19 @@ use crate::codebooks::{BATCH, Ready};
 
 /// Values that fill a register.
 const LANES: usize = 16;
-/// Scores looked at together.
-const WIDE: usize = 64;
+/// Maxima looked at for each sum wanted.
+const MAXIMA: usize = 4;
 
 /// Room to encode in.
 #[derive(Default)]
 pub(crate) struct Scratch {
     products: Vec<f32>,
+    /// Of the codewords that the sum at hand begins with, the scores of the stage without the look-ups of the first, of the
+    /// first two, and so on.
+    layers: Vec<f32>,
+    /// Scores of all codewords of a stage beside each sum.
+    scores: Vec<f32>,
+    maxima: Vec<f32>,
     keys: Vec<u64>,
     /// Σ s − Σ G of each sum of codewords, one of each stage so far: the larger, the nearer. Their codes lie apart.
     sums: Vec<f32>,
@@ -63,9 +72,7 @@ impl Work for Encode<'_, '_> {
 /// Encodes the vector whose products with all codewords are `products`, which are changed.
 #[inline(always)]
 fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scratch: &mut Scratch) {
-    let mut rows: Vec<&[f32]> = Vec::with_capacity(out.len());
-    let rows = &mut rows;
-    let Scratch { keys, sums, next, codes, next_codes, .. } = scratch;
+    let Scratch { layers, scores, maxima, keys, sums, next, codes, next_codes, .. } = scratch;
     let stages = out.len();
     sums.clear();
     sums.push(0.0);
@@ -75,18 +82,28 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
     let mut common = 0;
     for stage in 0..stages {
         let (offset, size) = (ready.codebooks.offset(stage), ready.codebooks.size(stage));
-        let ahead = |from: usize| offset - ready.codebooks.offset(from + 1);
-        keys.clear();
-        let mut limit = Limit { beam, score: f32::NEG_INFINITY };
-        for (s, (&base, codes)) in sums.iter().zip(codes.chunks_exact(stages)).enumerate() {
-            rows.clear();
-            rows.extend((common..stage).map(|from| &ready.cross(from, codes[from])[ahead(from)..][..size]));
-            let products = &products[offset..offset + size];
-            let first = (s * size) as u32;
-            offer(products, rows, base, first, &mut limit, keys);
+        let own = &products[offset..offset + size];
+        scores.clear();
+        scores.resize(sums.len() * size, 0.0);
+        layers.resize(layers.len().max((stage - common) * size), 0.0);
+        for (s, scores) in scores.chunks_exact_mut(size).enumerate() {
+            let path = |s: usize| &codes[s * stages..][common..stage];
+            let shared = if s > 0 { alike(path(s - 1), path(s)) } else { 0 };
+            for (l, &code) in path(s).iter().enumerate().skip(shared) {
+                let from = common + l;
+                let cross = &ready.cross(from, code)[offset - ready.codebooks.offset(from + 1)..];
+                let (before, after) = layers.split_at_mut(l * size);
+                let before = if l == 0 { own } else { &before[(l - 1) * size..] };
+                // No two sums share the last.
+                less(if from + 1 == stage { scores } else { after }, before, cross, size);
+            }
+            if common == stage {
+                scores.copy_from_slice(own);
+            }
+            scores.iter_mut().for_each(|score| *score += sums[s]);
         }
-        keep(keys, beam);
-        keys.sort_unstable_by(|a, b| b.cmp(a));
+        let wanted = if stage + 1 == stages { 1 } else { beam };
+        best(scores, size, wanted, maxima, keys);
         next.clear();
         next_codes.clear();
         for &key in keys.iter() {
@@ -99,7 +116,9 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
         }
         std::mem::swap(sums, next);
         std::mem::swap(codes, next_codes);
-        while common <= stage && agree(codes, stages, common) {
+        let last = codes.len() - stages;
+        // In the tree's order, what the first and the last have in common all have.
+        while common <= stage && codes[common] == codes[last + common] {
             let after = ready.codebooks.offset(common + 1);
             let cross = ready.cross(common, codes[common]);
             products[after..].iter_mut().zip(cross).for_each(|(to, cross)| *to -= cross);
@@ -109,100 +128,64 @@ fn one(ready: &Ready<'_>, beam: usize, products: &mut [f32], out: &mut [u8], scr
     out.copy_from_slice(&codes[..stages]);
 }
 
-/// Whether all sums have the same codeword of a stage.
+/// How many codes two paths begin with in common.
 #[inline(always)]
-fn agree(codes: &[u8], stages: usize, stage: usize) -> bool {
-    codes.iter().skip(stage).step_by(stages).all(|&code| code == codes[stage])
+fn alike(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// What scores must reach to be among the best.
-struct Limit {
-    beam: usize,
-    /// The least of the `beam` best so far.
-    score: f32,
+/// The first `size` values of `a` less those of `b`.
+#[inline(always)]
+fn less(out: &mut [f32], a: &[f32], b: &[f32], size: usize) {
+    let (out, a, b) = (&mut out[..size], &a[..size], &b[..size]);
+    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+        *out = a - b;
+    }
 }
 
-/// Takes in those of the scores base + product − Σ rows that may be among the best, each as a key: by score, then the
-/// lower index.
+/// The keys of the `wanted` best scores, which are those of sums with `size` codewords each, in the order of the scores.
+/// Of equal ones the first are the best.
 #[inline(always)]
-fn offer(products: &[f32], rows: &[&[f32]], base: f32, first: u32, limit: &mut Limit, keys: &mut Vec<u64>) {
-    for (c, chunk) in products.chunks(WIDE).enumerate() {
-        let mut scores = [f32::NEG_INFINITY; WIDE];
+fn best(scores: &[f32], size: usize, wanted: usize, maxima: &mut Vec<f32>, keys: &mut Vec<u64>) {
+    // Maxima of disjoint sets of scores: as many scores as there are maxima are not below the least of these.
+    let together = size * (MAXIMA * scores.len() / size / wanted.max(LANES)).max(1);
+    maxima.clear();
+    for part in scores.chunks(together) {
         let mut most = [f32::NEG_INFINITY; LANES];
-        if let Some(chunk) = chunk.first_chunk::<WIDE>() {
-            let [a, b, c, d] = wide(chunk, base, rows, c * WIDE);
-            for (l, most) in most.iter_mut().enumerate() {
-                let (ab, cd) = (larger(a[l], b[l]), larger(c[l], d[l]));
-                *most = larger(ab, cd);
-            }
-            scores.copy_from_slice([a, b, c, d].as_flattened());
-        } else {
-            scores.iter_mut().zip(chunk).for_each(|(score, product)| *score = base + product);
-            for row in rows {
-                scores.iter_mut().zip(&row[c * WIDE..]).for_each(|(score, cross)| *score -= cross);
-            }
-            for part in scores.as_chunks::<LANES>().0 {
-                most.iter_mut().zip(part).for_each(|(most, &v)| *most = larger(v, *most));
-            }
+        let (lines, rest) = part.as_chunks::<LANES>();
+        for line in lines {
+            most.iter_mut().zip(line).for_each(|(most, &score)| *most = larger(score, *most));
         }
-        if !most.iter().fold(false, |passes, &v| passes | (v >= limit.score)) {
+        most.iter_mut().zip(rest).for_each(|(most, &score)| *most = larger(score, *most));
+        maxima.extend_from_slice(&most);
+    }
+    let mut limit = f32::NEG_INFINITY;
+    if let Some(at) = maxima.len().checked_sub(wanted) {
+        limit = *maxima.select_nth_unstable_by(at, f32::total_cmp).1;
+    }
+    keys.clear();
+    for (l, line) in scores.chunks(LANES).enumerate() {
+        if !line.iter().fold(false, |passes, &score| passes | (score >= limit)) {
             continue;
         }
-        for (i, &score) in scores[..chunk.len()].iter().enumerate() {
-            if score >= limit.score {
-                let index = first + (c * WIDE + i) as u32;
+        for (i, &score) in line.iter().enumerate() {
+            if score >= limit {
+                let index = (l * LANES + i) as u32;
                 keys.push(u64::from(ordered_bits(score)) << 32 | u64::from(!index));
             }
         }
-        if keys.len() >= 2 * limit.beam + WIDE {
-            keep(keys, limit.beam);
-            let least = keys.iter().fold(u64::MAX, |least, &key| least.min(key));
-            limit.score = from_ordered_bits((least >> 32) as u32);
-        }
     }
-}
-
-/// base + product − Σ rows, from `at` on in the rows.
-#[inline(always)]
-fn wide(products: &[f32; WIDE], base: f32, rows: &[&[f32]], at: usize) -> [[f32; LANES]; 4] {
-    let part =
-        |values: &[f32], p: usize| *values[p * LANES..].first_chunk::<LANES>().unwrap_or(&[0.0; LANES]);
-    let start = |p: usize| {
-        let mut scores = part(products, p);
-        scores.iter_mut().for_each(|score| *score += base);
-        scores
-    };
-    let (mut a, mut b, mut c, mut d) = (start(0), start(1), start(2), start(3));
-    for row in rows {
-        let row = &row[at..at + WIDE];
-        a = less(a, part(row, 0));
-        b = less(b, part(row, 1));
-        c = less(c, part(row, 2));
-        d = less(d, part(row, 3));
+    if keys.len() > wanted {
+        keys.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
+        keys.truncate(wanted);
+        keys.sort_unstable_by_key(|&key| !(key as u32));
     }
-    [a, b, c, d]
-}
-
-#[inline(always)]
-fn less(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-    let mut less = a;
-    less.iter_mut().zip(b).for_each(|(a, b)| *a -= b);
-    less
 }
 
 /// The larger of two; the second if they do not compare.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
-}
-
-/// Leaves the `beam` largest keys.
-#[inline(always)]
-fn keep(keys: &mut Vec<u64>, beam: usize) {
-    if keys.len() > beam {
-        keys.select_nth_unstable_by(beam - 1, |a, b| b.cmp(a));
-        keys.truncate(beam);
-    }
 }
 
 /// The values of some rows of a matrix, as [`Encode`] takes them.

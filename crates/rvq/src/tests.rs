@@ -146,7 +146,7 @@ fn dead_codewords_are_put_to_use() {
     };
     let mut columns = codes(&codebooks);
     let before = whole(&codebooks, &rows, &columns);
-    repair(&mut codebooks, &rows, &mut columns);
+    repair(&mut codebooks, &rows, &mut columns, &control).expect("not cancelled");
     assert!(whole(&codebooks, &rows, &columns) < before);
     let after = codes(&codebooks);
     assert!(after[0].contains(&2) && after[1].contains(&5), "still dead");

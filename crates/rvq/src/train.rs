@@ -32,7 +32,7 @@ const BEAM: usize = 8;
 /// What the first stages by themselves leave over weighs in refining, beside 1 of all stages.
 const PREFIX: f32 = 0.1;
 /// Sweeps of one refinement.
-const SWEEPS: usize = 4;
+const SWEEPS: usize = 2;
 /// Batches that one item of parallel work encodes.
 const PART: usize = 8;
 /// Of the data's energy, what is nothing.
@@ -72,7 +72,7 @@ pub(crate) fn train(
         let codes = encode(&codebooks, rows, parameters.beam.min(BEAM), control)?;
         let mut columns = columns(&codes, stages);
         control.advance(rows.rows());
-        repair(&mut codebooks, rows, &mut columns);
+        repair(&mut codebooks, rows, &mut columns, control)?;
         refine(&mut codebooks, rows, &columns, PREFIX, SWEEPS, control)?;
         control.advance(rows.rows());
     }
