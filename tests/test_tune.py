@@ -36,15 +36,18 @@ CHOICE.remove("Flat")
 
 def recall(found: Array, truth: Array, k: int, own: bool = False) -> float:
     """Recall@k of ids that are columns of the distances; ties count, own: query i is row i."""
-    hits = places = 0
-    for query, (ids, distances) in enumerate(zip(found.tolist(), truth, strict=True)):
-        rows = np.setdiff1d(np.arange(len(distances)), [query] if own else [])
-        nearest = np.sort(distances[rows])[:k]
-        limit = nearest[-1] + 1e-6 * max(1, abs(nearest[-1]))
-        others = [row for row in ids if not (own and row == query)][:k]
-        hits += sum(distances[row] <= limit for row in others)
-        places += len(nearest)
-    return hits / places
+    distances = truth.copy()
+    if own:
+        np.fill_diagonal(distances, np.inf)
+        others = found != np.arange(len(found))[:, None]
+        # Stable: what is not the query itself comes first, in its order.
+        found = np.take_along_axis(found, np.argsort(~others, axis=1, kind="stable"), axis=1)
+    width = min(k, truth.shape[1] - own)
+    last = np.partition(distances, width - 1, axis=1)[:, width - 1 : width]
+    hits = np.take_along_axis(distances, found[:, :k], axis=1) <= last + 1e-6 * np.maximum(
+        1, abs(last)
+    )
+    return float(hits.sum() / (width * len(found)))
 
 
 def vectors_for(method: str, rows: Array) -> dict[str, Any]:
